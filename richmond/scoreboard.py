@@ -1,0 +1,114 @@
+"""Shared memory in which every worker process counts what it does: one fixed row each, read by the master.
+
+No locks: each row has one writer, and each value is one aligned store of eight bytes, so a reader may see values of
+two neighbouring moments but never half a value. Times are monotonic, a clock that all processes of a host share.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+
+ROW_BYTES = 64  # a cache line, so that two workers never write to the same one
+_CELLS = ROW_BYTES // 8
+
+_PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    pid: int  # 0: nobody has used the row yet
+    handled: int  # messages done and in order
+    failed: int  # messages that were dead-lettered; not in `handled`
+    waiting: int  # messages received and not begun
+    busy_s: float  # spent in handlers
+    last_turn: float  # when the main loop last came by
+    began_at: float | None  # when the message in hand began; None: none is in hand
+
+
+class Row:
+    """One worker's cells. Written by that worker only, but for `reset`, which its spawner calls before it runs."""
+
+    __slots__ = ("_at", "_ints", "_times")
+
+    def __init__(self, ints: memoryview[int], times: memoryview[float], index: int) -> None:
+        self._ints = ints
+        self._times = times
+        self._at = index * _CELLS
+
+    def reset(self, pid: int) -> None:
+        at = self._at
+        for cell in (_HANDLED, _FAILED, _WAITING):
+            self._ints[at + cell] = 0
+        for cell in (_BUSY, _TURN, _BEGAN):
+            self._times[at + cell] = 0.0
+        self._ints[at + _PID] = pid
+
+    def turn(self, now: float) -> None:
+        self._times[self._at + _TURN] = now
+
+    def began(self, now: float) -> None:
+        self._times[self._at + _BEGAN] = now
+
+    def ended(self, now: float, ok: bool) -> None:
+        at = self._at
+        self._times[at + _BUSY] += now - self._times[at + _BEGAN]
+        self._times[at + _BEGAN] = 0.0
+        self._times[at + _TURN] = now
+        self._ints[at + (_HANDLED if ok else _FAILED)] += 1
+
+    def waiting(self, n: int) -> None:
+        self._ints[self._at + _WAITING] = n
+
+    def read(self) -> Reading:
+        at = self._at
+        ints = self._ints[at : at + _CELLS]
+        times = self._times[at : at + _CELLS]
+        return Reading(
+            pid=ints[_PID],
+            handled=ints[_HANDLED],
+            failed=ints[_FAILED],
+            waiting=ints[_WAITING],
+            busy_s=times[_BUSY],
+            last_turn=times[_TURN],
+            began_at=times[_BEGAN] or None,
+        )
+
+
+class Scoreboard:
+    """`rows` rows in an anonymous file. `fd` goes to the spawner, whose forks share the mapping."""
+
+    def __init__(self, fd: int, rows: int) -> None:
+        self.fd = fd
+        self.rows = rows
+        self._map = mmap.mmap(fd, rows * ROW_BYTES)
+        self._ints = memoryview(self._map).cast("Q")
+        self._times = memoryview(self._map).cast("d")
+
+    @classmethod
+    def create(cls, rows: int) -> Scoreboard:
+        fd = os.memfd_create("richmond-scoreboard")
+        os.ftruncate(fd, rows * ROW_BYTES)
+        return cls(fd, rows)
+
+    @classmethod
+    def attach(cls, fd: int, rows: int) -> Scoreboard:
+        """The same memory in a process that inherited `fd`."""
+        return cls(fd, rows)
+
+    def row(self, index: int) -> Row:
+        """IndexError where there is none."""
+        if not 0 <= index < self.rows:
+            raise IndexError(f"row {index} of {self.rows}")
+        return Row(self._ints, self._times, index)
+
+    def read(self) -> list[Reading]:
+        return [self.row(i).read() for i in range(self.rows)]
+
+    def close(self) -> None:
+        """Rows handed out must not be used any more."""
+        self._ints.release()
+        self._times.release()
+        self._map.close()
+        os.close(self.fd)

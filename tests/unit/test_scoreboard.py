@@ -1,0 +1,81 @@
+"""The shared rows: what one process writes, another reads."""
+
+import os
+
+import pytest
+
+from richmond.scoreboard import Reading, Scoreboard
+
+
+@pytest.fixture
+def board():
+    board = Scoreboard.create(3)
+    yield board
+    board.close()
+
+
+def test_a_row_that_nobody_has_used_reads_as_nothing(board):
+    assert board.row(1).read() == Reading(0, 0, 0, 0, 0.0, 0.0, None)
+
+
+def test_a_message_is_in_hand_from_began_to_ended(board):
+    row = board.row(1)
+    row.began(100.0)
+    assert row.read().began_at == 100.0
+    row.ended(102.5, ok=True)
+    assert row.read() == Reading(0, 1, 0, 0, 2.5, 102.5, None)
+
+
+def test_busy_seconds_add_up_and_failures_are_counted_apart(board):
+    row = board.row(0)
+    for begin, end, ok in ((1.0, 2.0, True), (2.0, 2.5, False), (4.0, 4.25, True)):
+        row.began(begin)
+        row.ended(end, ok)
+    reading = row.read()
+    assert (reading.handled, reading.failed, reading.busy_s) == (2, 1, 1.75)
+
+
+def test_reset_forgets_the_worker_before(board):
+    row = board.row(2)
+    row.began(1.0)
+    row.ended(2.0, ok=False)
+    row.waiting(9)
+    row.began(3.0)
+    row.reset(4711)
+    assert row.read() == Reading(4711, 0, 0, 0, 0.0, 0.0, None)
+
+
+def test_rows_do_not_touch_their_neighbours(board):
+    row = board.row(1)
+    row.reset((1 << 22) - 1)
+    row.began(1e9)
+    row.ended(2e9, ok=True)
+    row.began(3e9)
+    row.waiting(7)
+    row.turn(4e9)
+    empty = Reading(0, 0, 0, 0, 0.0, 0.0, None)
+    assert board.read()[0] == empty
+    assert board.read()[2] == empty
+    assert board.read()[1] == Reading((1 << 22) - 1, 1, 0, 7, 1e9, 4e9, 3e9)
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_row_out_of_bounds_is_refused(board, index):
+    with pytest.raises(IndexError):
+        board.row(index)
+
+
+def test_another_mapping_of_the_descriptor_sees_the_same_rows(board):
+    other = Scoreboard.attach(os.dup(board.fd), 3)
+    other.row(2).turn(5.5)
+    assert board.row(2).read().last_turn == 5.5
+    other.close()
+
+
+def test_a_forked_child_writes_where_its_parent_reads(board):
+    pid = os.fork()
+    if not pid:
+        board.row(0).reset(os.getpid())
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert board.row(0).read().pid == pid
