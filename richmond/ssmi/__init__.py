@@ -1,0 +1,1 @@
+"""SSMI without I/O: lines, link state, sessions, text."""

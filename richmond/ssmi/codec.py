@@ -1,0 +1,479 @@
+"""SSMI lines: bytes to events and commands, and back. No I/O.
+
+A line is `SSMI,<id>[,<field>...]` and one carriage return. Fields have no quoting; only the last may hold
+commas. The same id means different things in each direction, so there are two tables. `ssmi-protocol.md` of
+the public sources is the reference; ARCHITECTURE.md has the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+from richmond.errors import SSMIUsageError
+from richmond.ssmi.text import fit
+
+HEADER = "SSMI"
+GENFIELDS = 5  # IMSI, subscriber type, operator id, session id, ValiPort
+EXCERPT_BYTES = 80  # of an ignored line: enough for a log, and a flood holds no memory
+
+
+class UssdType(StrEnum):
+    NEW = "1"
+    EXISTING = "2"
+    END = "3"
+    TIMEOUT = "4"
+    REDIRECT = "5"
+    NETWORK = "6"
+
+
+# ---- gateway to client ----
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """The sequence that a submitted SMS got."""
+
+    msisdn: str
+    sequence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """1 login accepted, 2 link check answered."""
+
+    ack_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """1 bad user name or password, 2 unknown message type, 3 could not parse, 4 account suspended."""
+
+    nack_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoSms:
+    msisdn: str
+    sequence: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """0 delivered, 1 expired, 2 SIM full, 3 barred, 4 invalid address, 5 blacklisted; else kept as it came."""
+
+    msisdn: str
+    sequence: str
+    ret_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class FreeForm:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryMo:
+    msisdn: str
+    sequence: str
+    pid: str
+    coding: str
+    hex_msg: str
+
+
+@dataclass(frozen=True, slots=True)
+class PremiumMo:
+    msisdn: str
+    sequence: str
+    destination: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PremiumBinaryMo:
+    msisdn: str
+    sequence: str
+    pid: str
+    coding: str
+    destination: str
+    hex_msg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ussd:
+    msisdn: str
+    ussd_type: str
+    phase: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedUssd:
+    """`genfields`: at least five, by position; a surplus follows."""
+
+    msisdn: str
+    ussd_type: str
+    phase: str
+    genfields: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLogout:
+    """Another client, at that address, has logged in with this account."""
+
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImsiReply:
+    sequence: str
+    msisdn: str
+    imsi: str
+    spid: str
+
+
+# ---- client to gateway ----
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendSms:
+    """`validity`: minutes; 0 is the gateway's default of a week."""
+
+    validity: str
+    msisdn: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCheck:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SendBinarySms:
+    validity: str
+    msisdn: str
+    pid: str
+    coding: str
+    hex_msg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SendUssd:
+    msisdn: str
+    ussd_type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendMms:
+    """`content`: hex."""
+
+    msisdn: str
+    subject: str
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendWapPush:
+    msisdn: str
+    subject: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendExtendedUssd:
+    msisdn: str
+    ussd_type: str
+    genfields: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImsiLookup:
+    """`imsi` may be empty."""
+
+    sequence: str
+    msisdn: str
+    imsi: str
+
+
+# ---- both directions ----
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A decimal id that this direction has no form for; the fields are split at every comma, not understood."""
+
+    id: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """What made no sense. `reason` is short and stable; `raw` the first EXCERPT_BYTES of the line."""
+
+    reason: str
+    raw: bytes
+
+
+Event = (
+    Seq
+    | Ack
+    | Nack
+    | MoSms
+    | DeliveryReport
+    | FreeForm
+    | BinaryMo
+    | PremiumMo
+    | PremiumBinaryMo
+    | Ussd
+    | ExtendedUssd
+    | RemoteLogout
+    | ImsiReply
+    | Unknown
+    | Ignored
+)
+Command = (
+    Login
+    | SendSms
+    | LinkCheck
+    | SendBinarySms
+    | Logout
+    | SendUssd
+    | SendMms
+    | SendWapPush
+    | SendExtendedUssd
+    | ImsiLookup
+    | Unknown
+    | Ignored
+)
+
+_EVENTS: dict[str, type[Any]] = {
+    "100": Seq,
+    "101": Ack,
+    "102": Nack,
+    "103": MoSms,
+    "104": DeliveryReport,
+    "105": FreeForm,
+    "106": BinaryMo,
+    "107": PremiumMo,
+    "108": PremiumBinaryMo,
+    "110": Ussd,
+    "111": ExtendedUssd,
+    "199": RemoteLogout,
+    "600": ImsiReply,
+}
+_COMMANDS: dict[str, type[Any]] = {
+    "1": Login,
+    "2": SendSms,
+    "3": LinkCheck,
+    "4": SendBinarySms,
+    "99": Logout,
+    "110": SendUssd,
+    "111": SendMms,
+    "112": SendWapPush,
+    "120": SendExtendedUssd,
+    "600": ImsiLookup,
+}
+
+# In these a carriage return becomes a line feed; anywhere else both are refused.
+_TEXT_FIELDS = ("message", "text")
+# Codes without which the line says nothing. USSD types and return codes are kept as they come.
+_KNOWN_CODES: dict[type[Any], frozenset[str]] = {Ack: frozenset("12"), Nack: frozenset("1234")}
+# New (1) and timeout (4) are the gateway's to say; on 120 type 1 begins a session and 5 and 6 are not documented.
+_SENDABLE: dict[type[Any], frozenset[str]] = {SendUssd: frozenset("2356"), SendExtendedUssd: frozenset("123")}
+
+
+class _Form:
+    """How one class lies on the wire."""
+
+    __slots__ = ("build", "codes", "count", "genfields", "names", "prefix", "sendable", "text", "values")
+
+    def __init__(self, id: str, cls: type[Any]) -> None:
+        self.build: Callable[..., Any] = cls
+        self.names = tuple(f.name for f in fields(cls))
+        self.count = len(self.names)
+        self.genfields = self.names.index("genfields") if "genfields" in self.names else None
+        self.text = bool(self.names) and self.names[-1] in _TEXT_FIELDS
+        self.codes = _KNOWN_CODES.get(cls)
+        self.sendable = _SENDABLE.get(cls)
+        self.prefix = f"{HEADER},{id}"
+        get: Any = attrgetter(*self.names) if self.names else None
+        self.values: Callable[[Any], tuple[Any, ...]] = (
+            get if self.count > 1 else (lambda line: (get(line),) if get else ())
+        )
+
+
+_EVENT_FORMS = {id: _Form(id, cls) for id, cls in _EVENTS.items()}
+_COMMAND_FORMS = {id: _Form(id, cls) for id, cls in _COMMANDS.items()}
+_FORM_OF: dict[type[Any], _Form] = {
+    form.build: form  # type: ignore[misc]
+    for forms in (_EVENT_FORMS, _COMMAND_FORMS)
+    for form in forms.values()
+}
+
+_L = TypeVar("_L")
+
+
+class _Decoder(Generic[_L]):
+    """Bytes as they come to lines. Holds at most one unfinished line of `max_line_bytes`. Never raises."""
+
+    def __init__(self, forms: Mapping[str, _Form], encoding: str, max_line_bytes: int) -> None:
+        check_encoding(encoding)
+        self._forms = forms
+        self._encoding = encoding
+        self._max = max_line_bytes
+        self._half = bytearray()
+        self._skipping = False  # inside an over-long line, up to its carriage return
+
+    def feed(self, data: bytes) -> list[_L]:
+        """All that these bytes complete, in order. However they are cut, the result is the same."""
+        lines = data.split(b"\r")
+        rest = lines.pop()
+        found: list[Any] = []
+        if lines and (self._skipping or self._half):
+            self._half += lines[0]
+            lines[0] = bytes(self._half)
+            self._half.clear()
+            if self._skipping:
+                self._skipping = False
+                del lines[0]
+        for raw in lines:
+            found.append(self._line(raw) if len(raw) <= self._max else self._too_long(raw))
+        if not self._skipping:
+            self._half += rest
+            if len(self._half) > self._max:
+                found.append(self._too_long(bytes(self._half[:EXCERPT_BYTES])))
+                self._half.clear()
+                self._skipping = True
+        return found
+
+    def _too_long(self, raw: bytes) -> Ignored:
+        return Ignored("line-too-long", raw[: min(EXCERPT_BYTES, self._max)])
+
+    def _line(self, raw: bytes) -> Any:
+        try:
+            # A server that ends lines with CRLF leaves its line feed before ours.
+            header, _, line = raw.lstrip(b"\n").decode(self._encoding).partition(",")
+        except UnicodeDecodeError:
+            return Ignored("undecodable", raw[:EXCERPT_BYTES])
+        if header != HEADER:
+            return Ignored("no-header" if header or line else "empty", raw[:EXCERPT_BYTES])
+        id, comma, rest = line.partition(",")
+        form = self._forms.get(id)
+        if form is None:
+            if id.isdecimal() and id.isascii():
+                return Unknown(id, tuple(rest.split(",")) if comma else ())
+            return Ignored("bad-id", raw[:EXCERPT_BYTES])
+        if form.count == 0:
+            return Ignored("too-many-fields", raw[:EXCERPT_BYTES]) if comma else form.build()
+        values: list[Any] = rest.split(",", form.count - 1)
+        if len(values) != form.count or not comma:
+            return Ignored("too-few-fields", raw[:EXCERPT_BYTES])
+        if form.genfields is not None:
+            values[form.genfields] = pad(tuple(values[form.genfields].split(":")))
+        elif form.codes is not None and values[-1] not in form.codes:
+            return Ignored("unknown-code", raw[:EXCERPT_BYTES])
+        return form.build(*values)
+
+
+class EventDecoder(_Decoder[Event]):
+    """What a gateway sends."""
+
+    def __init__(self, encoding: str, max_line_bytes: int) -> None:
+        super().__init__(_EVENT_FORMS, encoding, max_line_bytes)
+
+
+class CommandDecoder(_Decoder[Command]):
+    """What a client sends."""
+
+    def __init__(self, encoding: str, max_line_bytes: int) -> None:
+        super().__init__(_COMMAND_FORMS, encoding, max_line_bytes)
+
+
+def encode(line: Command | Event, encoding: str) -> bytes:
+    """The line with its carriage return.
+
+    In free text a carriage return becomes a line feed and characters that the encoding lacks are replaced
+    (`text.fit`). SSMIUsageError for what no field can carry: nothing of it may reach the wire.
+    """
+    form = _FORM_OF.get(type(line))
+    if form is None:
+        return _encode_other(line, encoding) + b"\r"
+    values = form.values(line)
+    if form.genfields is not None:
+        values = _with_genfields(values, form.genfields)
+    if form.sendable is not None and values[1] not in form.sendable:
+        raise SSMIUsageError("bad-ussd-type", f"type {values[1]!r} cannot be sent")
+    if not form.text:
+        return _encode_fields(form.prefix, values, encoding) + b"\r"
+    text = values[-1]
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    head = _encode_fields(form.prefix, values[:-1], encoding, last_is_free=False)
+    try:
+        return b"%b,%b\r" % (head, text.encode(encoding))
+    except UnicodeEncodeError:
+        return b"%b,%b\r" % (head, fit(text, encoding)[0].encode(encoding))
+
+
+def pad(genfields: tuple[str, ...]) -> tuple[str, ...]:
+    """To the five that have a meaning; a surplus stays."""
+    return genfields + ("",) * (GENFIELDS - len(genfields))
+
+
+def check_encoding(encoding: str) -> None:
+    """ValueError unless it is known and leaves ASCII as it is, which the frame needs (UTF-16 does not)."""
+    ascii = "".join(map(chr, range(128)))
+    try:
+        same = ascii.encode(encoding) == ascii.encode()
+    except (LookupError, UnicodeError):
+        same = False
+    if not same:
+        raise ValueError(f"encoding {encoding!r} is unknown or changes ASCII; use iso-8859-1 or utf-8")
+
+
+def _encode_fields(prefix: str, values: tuple[str, ...], encoding: str, last_is_free: bool = True) -> bytes:
+    """Fields that must arrive as they are: no break in any, no comma before the last."""
+    line = ",".join((prefix, *values))
+    if "\r" in line or "\n" in line:
+        raise SSMIUsageError("line-break", "a field other than the text holds a carriage return or line feed")
+    # The prefix holds one comma, each value adds the one before it.
+    strict = line if not (last_is_free and values) else line[: len(line) - len(values[-1])]
+    if strict.count(",") != 1 + len(values):
+        raise SSMIUsageError("comma", "a field other than the last holds a comma")
+    try:
+        return line.encode(encoding)
+    except UnicodeEncodeError:
+        raise SSMIUsageError("not-encodable", f"a field other than the text does not fit {encoding}") from None
+
+
+def _with_genfields(values: tuple[Any, ...], at: int) -> tuple[str, ...]:
+    genfields = values[at]
+    if any(":" in value for value in genfields):
+        raise SSMIUsageError("colon", "a genfield holds a colon")
+    return (*values[:at], ":".join(pad(tuple(genfields))), *values[at + 1 :])
+
+
+def _encode_other(line: Any, encoding: str) -> bytes:
+    if isinstance(line, Unknown):
+        return _encode_fields(f"{HEADER},{line.id}", line.fields, encoding)
+    raise SSMIUsageError("not-a-line", f"{type(line).__name__} has no form on the wire")
