@@ -120,6 +120,7 @@ class WorkerSettings:
     drain_target_s: float
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # the class's own keys
+    scale_down_s: float = 60.0  # how long the load must have been lower before workers go
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""What the master knows of its workers, what can happen to it, and what it can do. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from richmond.settings import Settings, WorkerSettings
+from richmond.supervisor import jobs, policy
+from richmond.supervisor.lifecycle import Slot, State
+
+ROWS = 1024  # of the scoreboard: more than twice as many workers as anybody runs on a host
+PROBE_FIRST_S = 60.0
+PROBE_MAX_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerClass:
+    """One [worker:NAME] and its slots."""
+
+    spec: WorkerSettings
+    generation: int
+    target: int
+    reason: str
+    pin: int | None = None  # the operator's count, until `scale NAME auto`
+    slots: tuple[Slot, ...] = ()
+    samples: tuple[policy.Sample, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # site files of this generation: path -> SHA-256
+    removed: bool = False  # no longer in the ini; forgotten when its slots have gone
+    probe_due: float | None = None  # when one FATAL slot tries again
+    probe_delay_s: float = PROBE_FIRST_S
+
+    def count(self, *states: State) -> int:
+        return sum(slot.state in states for slot in self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that is answered when its class has settled."""
+
+    request: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    settings: Settings
+    classes: Mapping[str, WorkerClass]
+    waiters: tuple[Waiter, ...] = ()
+    stopping: bool = False
+    amqp_up: bool = False  # while RabbitMQ is away no worker can become READY, and none is blamed for it
+    next_row: int = 0  # of the scoreboard; taken in turn, so that one who drains keeps its own
+
+    def put(self, cls: WorkerClass) -> Fleet:
+        return replace(self, classes={**self.classes, cls.spec.name: cls})
+
+    def find(self, slot: str) -> tuple[WorkerClass, Slot] | None:
+        cls = self.classes.get(slot.rpartition(":")[0])
+        return next(((cls, s) for s in cls.slots if s.name == slot), None) if cls else None
+
+
+# What happens. The events of the spawner and of the workers are in jobs.py.
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A slot's timer may have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    request: int
+    name: str
+    count: int | None  # None: hand the count back to the policy
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    request: int
+    name: str | None  # None: every class
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A valid ini, and the site files that differ from what the workers imported."""
+
+    settings: Settings
+    changed_files: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    samples: Mapping[str, policy.Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpChanged:
+    """The master's own connection to RabbitMQ came or went."""
+
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    now: bool  # the second signal, or the stop timeout: nobody waits any longer
+
+
+Event = jobs.Event | Tick | Scale | Restart | Reloaded | Sampled | AmqpChanged | Shutdown
+
+
+# What is to be done.
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    slot: str
+    row: int
+    generation: int
+    spec: WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    slot: str
+    pid: int
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    request: int
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str  # info, warning or error
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartSpawner:
+    pass
+
+
+Action = Spawn | Kill | Reply | Log | RestartSpawner
+Result = tuple[Fleet, list[Action]]

@@ -1,0 +1,373 @@
+"""The one decider: what has happened in, the fleet as it is to be and the actions for it out. Pure.
+
+Whatever happens only changes targets and slots; `reconcile` turns the difference into actions, so that
+scaling, reloading, crashing and stopping all go the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from richmond.settings import Settings, WorkerSettings
+from richmond.supervisor import jobs, lifecycle, policy
+from richmond.supervisor.fleet import (
+    PROBE_FIRST_S,
+    Action,
+    AmqpChanged,
+    Event,
+    Fleet,
+    Kill,
+    Log,
+    Reloaded,
+    Reply,
+    Restart,
+    RestartSpawner,
+    Result,
+    Sampled,
+    Scale,
+    Shutdown,
+    Tick,
+    Waiter,
+    WorkerClass,
+)
+from richmond.supervisor.lifecycle import State
+from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
+
+
+def begin(settings: Settings, amqp_up: bool, now: float) -> Result:
+    """The fleet of a master that has just started, and its first spawns."""
+    fleet = Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers}, amqp_up=amqp_up)
+    return reconcile_all(fleet, now)
+
+
+def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
+    """What `event` makes of `fleet`. `now`: monotonic seconds. `jitter`: 0 to 1, drawn by the caller."""
+    fleet, actions = _HANDLERS[type(event)](fleet, event, now, jitter)
+    fleet, more = _answer_waiters(_forget(fleet))
+    return fleet, actions + more
+
+
+def deadline(fleet: Fleet) -> float | None:
+    """When `Tick` is due, monotonic; None: nothing waits for the clock."""
+    dues = [slot.due for cls in fleet.classes.values() for slot in cls.slots if slot.due is not None]
+    dues += [cls.probe_due for cls in fleet.classes.values() if cls.probe_due is not None]
+    return min(dues, default=None)
+
+
+def settled(cls: WorkerClass) -> bool:
+    """True when as many workers of the present generation run as the target says, and no others are left."""
+    return len(cls.slots) == cls.target and all(
+        slot.state is State.RUNNING and slot.generation == cls.generation for slot in cls.slots
+    )
+
+
+def gone(fleet: Fleet) -> bool:
+    return not any(cls.slots for cls in fleet.classes.values())
+
+
+def _new_class(spec: WorkerSettings) -> WorkerClass:
+    return WorkerClass(spec, generation=1, target=spec.workers, reason="workers of the ini")
+
+
+def _on_slot(fleet: Fleet, name: str, event: lifecycle.Event, now: float, jitter: float) -> Result:
+    found = fleet.find(name)
+    if found is None:
+        return fleet, []
+    cls, slot = found
+    cls, actions = move(cls, slot, event, now, jitter)
+    cls, more = spread_fatal(cls, now)
+    fleet, rest = reconcile(fleet.put(cls), cls.spec.name, now)
+    return fleet, actions + more + rest
+
+
+def _forked(fleet: Fleet, event: jobs.Forked, now: float, jitter: float) -> Result:
+    if fleet.find(event.slot) is None:
+        return fleet, [Kill(event.slot, event.pid, 15)]
+    return _on_slot(fleet, event.slot, lifecycle.Forked(event.pid), now, jitter)
+
+
+def _spawn_failed(fleet: Fleet, event: jobs.SpawnFailed, now: float, jitter: float) -> Result:
+    return _on_slot(fleet, event.slot, lifecycle.SpawnFailed(event.error), now, jitter)
+
+
+def _exited(fleet: Fleet, event: jobs.Exited, now: float, jitter: float) -> Result:
+    found = fleet.find(event.slot)
+    if found is None or found[1].pid != event.pid:
+        return fleet, []
+    return _on_slot(fleet, event.slot, lifecycle.Exited(event.code, event.signal), now, jitter)
+
+
+def _ready(fleet: Fleet, event: jobs.Ready, now: float, jitter: float) -> Result:
+    found = fleet.find(event.slot)
+    if found is None or found[1].pid != event.pid:
+        return fleet, []
+    cls, slot = found
+    if slot.generation == cls.generation:
+        fleet = fleet.put(replace(cls, files=event.files))
+    return _on_slot(fleet, event.slot, lifecycle.Ready(), now, jitter)
+
+
+def _failed(fleet: Fleet, event: jobs.Failed, now: float, _jitter: float) -> Result:
+    """A report with a traceback. It and the exit of its process may come in either order."""
+    found = fleet.find(event.slot)
+    if found is None:
+        return fleet, []
+    cls, slot = found
+    last_line = event.error.strip().rsplit("\n", 1)[-1]
+    slots = tuple(
+        replace(s, last_error=last_line, traceback=event.error) if s.name == slot.name else s for s in cls.slots
+    )
+    level = "warning" if event.handler else "error"
+    return fleet.put(replace(cls, slots=slots)), [Log(level, f"{slot.name} (pid {event.pid}): {last_line}")]
+
+
+def _spawner_died(fleet: Fleet, event: jobs.SpawnerDied, now: float, jitter: float) -> Result:
+    """Its workers got SIGTERM and drain; their slots are filled anew, on other rows of the scoreboard."""
+    actions: list[Action] = [Log("error", f"the spawner has ended ({event.status}): filling its slots again")]
+    if not fleet.stopping:
+        actions.append(RestartSpawner())
+    for cls in list(fleet.classes.values()):
+        for slot in cls.slots:
+            if slot.state in (State.STARTING, State.RUNNING, State.STOPPING):
+                fleet, row = free_row(fleet)
+                slot = replace(slot, row=row)
+                cls, more = move(cls, slot, lifecycle.Orphaned(), now, jitter)
+                actions += more
+        fleet = fleet.put(cls)
+    return fleet, actions
+
+
+def _tick(fleet: Fleet, _event: Tick, now: float, jitter: float) -> Result:
+    actions: list[Action] = []
+    for cls in list(fleet.classes.values()):
+        for slot in cls.slots:
+            if slot.due is None or slot.due > now:
+                continue
+            if slot.state is State.STARTING and not fleet.amqp_up:
+                later = replace(slot, due=now + cls.spec.start_timeout_s)
+                cls = replace(cls, slots=tuple(later if s.name == slot.name else s for s in cls.slots))
+            else:
+                cls, more = move(cls, slot, lifecycle.Due(), now, jitter)
+                actions += more
+                if slot.state is State.RUNNING:
+                    cls, more = revive(cls, now, jitter)  # one is stable: what was FATAL may start again
+                    actions += more
+        if cls.probe_due is not None and cls.probe_due <= now:
+            cls = replace(cls, probe_due=None)
+            slot = next(s for s in cls.slots if s.state is State.FATAL)
+            cls, more = move(cls, slot, lifecycle.Start(), now, jitter)
+            actions += more
+        fleet, more = reconcile(fleet.put(cls), cls.spec.name, now)
+        actions += more
+    return fleet, actions
+
+
+# Requests of the operator.
+
+
+def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
+    cls = fleet.classes.get(event.name)
+    error = _scale_error(fleet, cls, event)
+    if error or cls is None:
+        return fleet, [Reply(event.request, False, error)]
+    if event.count is None:
+        target = min(max(cls.target, cls.spec.min), cls.spec.max)
+        cls = replace(cls, pin=None, target=target, reason="handed back to the policy")
+        text = f"{event.name}: the count follows the queue again ({cls.spec.min} to {cls.spec.max}, now {target})"
+        cls, actions = revive(cls, now, jitter)
+    else:
+        cls = replace(cls, pin=event.count, target=event.count, reason="pinned by the operator")
+        text = f"{event.name}: {event.count} workers, until richmond scale {event.name} auto"
+        actions = []
+    fleet, more = reconcile(fleet.put(cls), event.name, now)
+    actions += [Log("info", text), *more]
+    return _reply(fleet, actions, event.request, event.name, text, event.wait)
+
+
+def _scale_error(fleet: Fleet, cls: WorkerClass | None, event: Scale) -> str:
+    if fleet.stopping:
+        return "richmond is stopping"
+    if cls is None or cls.removed:
+        return f"no worker class {event.name}; there are: {', '.join(sorted(fleet.classes))}"
+    limit = fleet.settings.richmond.max_workers
+    if event.count is None:
+        return ""
+    others = sum(c.spec.min for c in fleet.classes.values() if c is not cls)
+    if event.count < 0:
+        return f"{event.count} is below 0"
+    if event.count > limit:
+        return f"{event.count} is above max-workers = {limit} of [richmond]"
+    if event.count > limit - others:
+        return f"{event.count} is above {limit - others}: max-workers = {limit} less the minimum of the others"
+    return ""
+
+
+def _reply(fleet: Fleet, actions: list[Action], request: int, name: str, text: str, wait: bool) -> Result:
+    if not wait:
+        return fleet, [*actions, Reply(request, True, text)]
+    return replace(fleet, waiters=(*fleet.waiters, Waiter(request, name, text))), actions
+
+
+def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
+    names = [event.name] if event.name is not None else sorted(fleet.classes)
+    for name in names:
+        if name not in fleet.classes or fleet.classes[name].removed:
+            text = f"no worker class {name}; there are: {', '.join(sorted(fleet.classes))}"
+            return fleet, [Reply(event.request, False, text)]
+    actions: list[Action] = []
+    for name in names:
+        fleet, more = reconcile(fleet.put(_next_generation(fleet.classes[name])), name, now)
+        actions += [Log("info", f"{name}: replacing its workers one by one"), *more]
+    text = f"{', '.join(names)}: workers are replaced one by one"
+    return _reply(fleet, actions, event.request, names[0] if len(names) == 1 else "", text, event.wait)
+
+
+def _next_generation(cls: WorkerClass) -> WorkerClass:
+    return replace(cls, generation=cls.generation + 1, files={}, probe_due=None, probe_delay_s=PROBE_FIRST_S)
+
+
+def _reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Result:
+    old, new = fleet.settings, event.settings
+    fleet = replace(fleet, settings=new)
+    actions: list[Action] = []
+    for spec in new.workers:
+        cls = fleet.classes.get(spec.name)
+        if cls is None:
+            fleet = fleet.put(_new_class(spec))
+            actions.append(Log("info", f"{spec.name}: a new class, {spec.workers} workers"))
+            continue
+        why = _why_replace(cls, old, new, spec, event.changed_files)
+        if why:
+            cls = _next_generation(cls)
+            actions.append(Log("info", f"{spec.name}: {why}: replacing its workers one by one"))
+        bounds = (spec.workers, spec.min, spec.max)
+        was = (cls.spec.workers, cls.spec.min, cls.spec.max)
+        if bounds != was:
+            actions.append(Log("info", f"{spec.name}: workers, min, max: {was} -> {bounds}"))
+        cls = replace(cls, spec=spec, removed=False)
+        if cls.pin is None:
+            wanted = spec.workers if spec.workers != was[0] else cls.target
+            target = min(max(wanted, spec.min), spec.max)
+            if target != cls.target:
+                cls = replace(cls, target=target, reason="bounds of the ini")
+        cls, more = revive(cls, now, jitter)
+        actions += more
+        fleet = fleet.put(cls)
+    names = {spec.name for spec in new.workers}
+    for name, cls in list(fleet.classes.items()):
+        if name not in names and not cls.removed:
+            fleet = fleet.put(replace(cls, removed=True, target=0, reason="no longer in the ini"))
+            actions.append(Log("info", f"{name}: no longer in the ini: stopping its workers"))
+    fleet, more = reconcile_all(fleet, now)
+    return fleet, actions + more
+
+
+def _why_replace(
+    cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSettings, changed_files: Iterable[str]
+) -> str:
+    """Why workers of the present generation are not what the ini describes; empty: they are."""
+    files = sorted(set(changed_files) & set(cls.files))
+    if files:
+        return f"its code has changed ({', '.join(files)})"
+    if cls.removed:
+        return "it is back in the ini"
+    same_bounds = replace(
+        cls.spec,
+        workers=spec.workers, min=spec.min, max=spec.max, codes=spec.codes, drain_target_s=spec.drain_target_s,
+        scale_down_s=spec.scale_down_s, start_timeout_s=spec.start_timeout_s, start_retries=spec.start_retries,
+        stable_s=spec.stable_s, stop_timeout_s=spec.stop_timeout_s,
+    )  # fmt: skip
+    if same_bounds != spec:
+        return "its settings have changed"
+    if old.amqp != new.amqp:
+        return "[amqp] has changed"
+    if (old.richmond.log, old.richmond.log_level, old.richmond.log_messages) != (
+        new.richmond.log, new.richmond.log_level, new.richmond.log_messages,
+    ):  # fmt: skip
+        return "the log's settings have changed"
+    return ""
+
+
+def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
+    actions: list[Action] = []
+    for name, sample in event.samples.items():
+        cls = fleet.classes.get(name)
+        if cls is None or cls.removed or fleet.stopping:
+            continue
+        spec = policy.ScalingSpec(
+            cls.spec.min, cls.spec.max, cls.spec.drain_target_s, cls.spec.scale_down_s,
+            fleet.settings.richmond.sample_interval_s,
+        )  # fmt: skip
+        horizon = now - spec.scale_down_s - 2 * spec.interval_s
+        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), sample))
+        if cls.pin is None and cls.count(State.FATAL) == 0:
+            decision = policy.decide(spec, cls.samples, cls.target, now)
+            room = fleet.settings.richmond.max_workers - sum(c.target for c in fleet.classes.values()) + cls.target
+            target, reason = decision.target, decision.reason
+            if target > cls.target and target > room:
+                target, reason = max(room, cls.target), f"{reason}; held by max-workers"
+            if target != cls.target:
+                actions.append(Log("info", f"{name}: {cls.target} -> {target} workers: {reason}"))
+            cls = replace(cls, target=target, reason=reason)
+        fleet, more = reconcile(fleet.put(cls), name, now)
+        actions += more
+    return fleet, actions
+
+
+def _amqp_changed(fleet: Fleet, event: AmqpChanged, _now: float, _jitter: float) -> Result:
+    return replace(fleet, amqp_up=event.up), []
+
+
+def _shutdown(fleet: Fleet, event: Shutdown, now: float, jitter: float) -> Result:
+    fleet = replace(fleet, stopping=True)
+    fleet, actions = reconcile_all(fleet, now)
+    if event.now:
+        for cls in list(fleet.classes.values()):
+            for slot in cls.slots:
+                cls, more = move(cls, slot, lifecycle.KillNow(), now, jitter)
+                actions += more
+            fleet = fleet.put(cls)
+    return fleet, actions
+
+
+def _forget(fleet: Fleet) -> Fleet:
+    """Drop the classes that are no longer in the ini and have no slot left."""
+    left = {name: cls for name, cls in fleet.classes.items() if cls.slots or not cls.removed}
+    return fleet if len(left) == len(fleet.classes) else replace(fleet, classes=left)
+
+
+def _answer_waiters(fleet: Fleet) -> Result:
+    answers: list[Action] = []
+    waiting = []
+    for waiter in fleet.waiters:
+        classes = [fleet.classes[waiter.name]] if waiter.name in fleet.classes else list(fleet.classes.values())
+        broken = next((s for c in classes for s in c.slots if s.state is State.FATAL), None)
+        if fleet.stopping:
+            answers.append(Reply(waiter.request, False, "richmond is stopping"))
+        elif broken is not None:
+            answers.append(Reply(waiter.request, False, f"{broken.name} is FATAL: {broken.last_error}"))
+        elif all(settled(c) for c in classes if not c.removed):
+            answers.append(Reply(waiter.request, True, waiter.text))
+        else:
+            waiting.append(waiter)
+    if not answers:
+        return fleet, []
+    return replace(fleet, waiters=tuple(waiting)), answers
+
+
+_HANDLERS: dict[type, Callable[..., Result]] = {
+    jobs.Forked: _forked,
+    jobs.SpawnFailed: _spawn_failed,
+    jobs.Exited: _exited,
+    jobs.SpawnerDied: _spawner_died,
+    jobs.Ready: _ready,
+    jobs.Failed: _failed,
+    Tick: _tick,
+    Scale: _scale,
+    Restart: _restart,
+    Reloaded: _reloaded,
+    Sampled: _sampled,
+    AmqpChanged: _amqp_changed,
+    Shutdown: _shutdown,
+}
