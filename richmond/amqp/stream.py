@@ -1,0 +1,222 @@
+"""The socket of a connection: one thread reads, whoever has something to say writes. No polling.
+
+No AMQP: bytes in, bytes out. The socket does not block; waiting is for its readiness, so that the reader can keep
+the heartbeat and a TLS object is never used by two threads at once.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from amqpstorm.exception import AMQPConnectionError
+from amqpstorm.io import IO
+
+_READ_BYTES = 65536
+_WAIT_READ = (BlockingIOError, ssl.SSLWantReadError)
+
+
+class EventIO(IO):
+    """amqpstorm's IO with its names and its TLS set-up, without its waiting."""
+
+    def __init__(
+        self,
+        parameters: dict[str, Any],
+        *,
+        on_data: Callable[[bytes], None],
+        on_tick: Callable[[], None],
+        on_lost: Callable[[Exception], None],
+        tick_s: float | None,
+    ) -> None:
+        """`on_data` and `on_tick` (every `tick_s`) run in the reader; what they raise ends the connection.
+
+        `on_lost` runs once, in the reader, as the last thing it does.
+        """
+        super().__init__(parameters)
+        self._on_data = on_data
+        self._on_tick = on_tick
+        self._on_lost = on_lost
+        self._tick_s = tick_s
+        self._lock = threading.Lock()  # the six that follow
+        self._out: list[bytes] = []
+        self._busy = False  # somebody is in send()
+        self._asleep = False  # the writer waits for _wake
+        self._down = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._tls_lock = threading.Lock()
+        self._writer: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Connect, within the timeout. OSError as the system gives it."""
+        self.socket = sock = self._find_address_and_connect(self._get_socket_addresses())
+        sock.setblocking(False)
+
+    def start_inbound(self) -> None:
+        self._inbound_thread = threading.Thread(target=self._read, name="amqp-reader", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="amqp-writer", daemon=True)
+        self._inbound_thread.start()
+        self._writer.start()
+
+    def write(self, data: bytes) -> None:
+        """Have the writer send this. Never blocks; void once the connection has gone."""
+        with self._lock:
+            if self._down:
+                return
+            self._out.append(data)
+            wake, self._asleep = self._asleep, False
+        if wake:
+            self._wake.release()
+
+    def flush(self) -> None:
+        """Send now, from this thread, what the socket takes, unless somebody is sending already."""
+        with self._lock:
+            if self._busy or not self._out or self.socket is None:
+                return
+            self._busy = True
+            data = b"".join(self._out)
+            self._out.clear()
+        try:
+            rest = self._send(data)
+        except OSError:
+            rest = b""
+            self.shut()
+        with self._lock:
+            self._busy = False
+            if rest:
+                self._out.insert(0, rest)
+            wake = self._asleep and bool(self._out)
+            if wake:
+                self._asleep = False
+        if wake:
+            self._wake.release()
+
+    def write_to_socket(self, frame_data: bytes) -> None:
+        """For amqpstorm's own calls: what they send should leave at once."""
+        self.write(frame_data)
+        self.flush()
+
+    def shut(self) -> None:
+        """End both threads. Idempotent, from any thread."""
+        with self._lock:
+            self._down = True
+            self._out.clear()
+            wake, self._asleep = self._asleep, False
+        if wake:
+            self._wake.release()
+        if self.socket is not None:
+            with suppress(OSError):
+                # Not SSLSocket.shutdown: it drops its TLS object, and the reader would then read cipher text.
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Not from the reader or the writer: waits for both, so that nobody uses a descriptor that has a new owner."""
+        self.shut()
+        for thread in (self._inbound_thread, self._writer):
+            if thread is not None:
+                thread.join()
+        self._inbound_thread = self._writer = None
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    def _read(self) -> None:
+        assert self.socket is not None
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        due = time.monotonic() + self._tick_s if self._tick_s else None
+        try:
+            while True:
+                data = self._receive_some()
+                if data:
+                    self._on_data(data)
+                elif data is not None:
+                    raise ConnectionResetError("closed by the other side")
+                # After a long stop of this process, what waits in the socket was read before the silence is judged.
+                if due is not None and self._tick_s and time.monotonic() >= due:
+                    due = time.monotonic() + self._tick_s
+                    self._on_tick()
+                if data is None:
+                    poll.poll(None if due is None else max(0.0, due - time.monotonic()) * 1000)
+        except Exception as e:  # broad on purpose: whatever it was, those who wait must hear of it
+            self.shut()
+            self._on_lost(e)
+
+    def _receive_some(self) -> bytes | None:
+        """None: nothing there; empty: the other side has closed."""
+        assert self.socket is not None
+        if self._down:
+            return b""
+        try:
+            if self.use_ssl:
+                with self._tls_lock:
+                    return self.socket.recv(_READ_BYTES)
+            return self.socket.recv(_READ_BYTES)
+        except _WAIT_READ:
+            return None
+
+    def _write(self) -> None:
+        assert self.socket is not None
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLOUT)
+        while True:
+            with self._lock:
+                if self._down:
+                    return
+                full = bool(self._out) and not self._busy
+                if not full:
+                    self._asleep = True
+            if not full:
+                self._wake.acquire()
+                continue
+            self.flush()
+            with self._lock:
+                left = bool(self._out) and not self._busy
+            if left:  # the socket is full
+                poll.poll()
+
+    def _send(self, data: bytes) -> bytes:
+        """Returns what the socket did not take."""
+        assert self.socket is not None
+        view = memoryview(data)
+        while view:
+            try:
+                if self.use_ssl:
+                    with self._tls_lock:
+                        sent = self.socket.send(view)
+                else:
+                    sent = self.socket.send(view)
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return bytes(view)
+            view = view[sent:]
+        return b""
+
+    def _get_socket_addresses(self) -> list[Any]:
+        try:
+            return super()._get_socket_addresses()
+        except AMQPConnectionError as e:
+            if e.args and isinstance(e.args[0], OSError):
+                raise e.args[0] from None
+            raise
+
+    def _find_address_and_connect(self, addresses: list[Any]) -> socket.socket:
+        """amqpstorm's keeps only the text of the error, and leaves failed sockets open."""
+        error: OSError = OSError("no address")
+        for family, _, _, _, address in addresses:
+            sock = self._create_socket(family)
+            try:
+                # amqpstorm never sets it; with Nagle on, a reply waits for the acknowledgement of the one before
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+            except OSError as e:
+                error = e
+                sock.close()
+            else:
+                return sock
+        raise error
