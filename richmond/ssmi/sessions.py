@@ -1,0 +1,121 @@
+"""Who has a USSD session open, with which token and code. No I/O.
+
+110 carries no session id and a late reply reaches whatever session the number has open now. So every session gets a
+token, and a reply that carries another one is refused.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from richmond.ssmi.codec import UssdType
+
+SESSION_OVER = "session-over"  # the token is not the open session's
+NO_SESSION = "no-session"  # no token, and nothing open
+
+
+@dataclass(slots=True)
+class Session:
+    token: str
+    code: str | None  # None: we never saw its beginning
+    touched: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an inbound message belongs. `token` None: the end of a session that we do not know."""
+
+    token: str | None
+    code: str | None
+    state: str  # new, open, adopted or over
+
+
+_UNKNOWN_OVER = Place(None, None, "over")
+
+
+class SessionTable:
+    """The open session of every msisdn. `timeout_s`: idle seconds; `token`: makes a new, never repeated one."""
+
+    def __init__(self, timeout_s: float, token: Callable[[], str]) -> None:
+        self.timeout_s = timeout_s
+        self._token = token
+        # The longest idle first. Not a dict: finding its first key walks over all that was deleted before it.
+        self._open: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def inbound(self, msisdn: str, ussd_type: str, message: str, now: float) -> Place:
+        session = self._current(msisdn, now)
+        if ussd_type == UssdType.NEW:
+            self._open.pop(msisdn, None)
+            session = self._begin(msisdn, normal_code(message), now)
+            return Place(session.token, session.code, "new")
+        if ussd_type in (UssdType.END, UssdType.TIMEOUT):
+            if session is None:
+                return _UNKNOWN_OVER
+            del self._open[msisdn]
+            return Place(session.token, session.code, "over")
+        if session is None:  # begun before we started, or older than our timeout: the gateway knows better
+            session = self._begin(msisdn, None, now)
+            return Place(session.token, None, "adopted")
+        self._touch(msisdn, session, now)
+        return Place(session.token, session.code, "open")
+
+    def refusal(self, msisdn: str, token: str | None, now: float) -> str | None:
+        """Why a reply may not go to this number; None if it may."""
+        session = self._current(msisdn, now)
+        if token is None:
+            return NO_SESSION if session is None else None
+        return None if session is not None and session.token == token else SESSION_OVER
+
+    def replied(self, msisdn: str, ussd_type: str, now: float) -> Session | None:
+        """A reply goes out. Returns the session that it ends, for `reopen` should it not get there."""
+        if ussd_type == UssdType.END:
+            return self._open.pop(msisdn, None)
+        session = self._current(msisdn, now)
+        if session is not None:
+            self._touch(msisdn, session, now)
+        elif ussd_type in (UssdType.NETWORK, UssdType.NEW):
+            self._begin(msisdn, None, now)
+        return None
+
+    def reopen(self, msisdn: str, session: Session, now: float) -> None:
+        """Undo an end that never reached the gateway, unless another session began meanwhile."""
+        if msisdn not in self._open:
+            session.touched = now
+            self._open[msisdn] = session
+
+    def expire(self, now: float) -> int:
+        """Forget the sessions that are idle for longer than the timeout; how many those were."""
+        expired = 0
+        while self._open:
+            msisdn = next(iter(self._open))
+            if self._open[msisdn].touched + self.timeout_s > now:
+                break
+            del self._open[msisdn]
+            expired += 1
+        return expired
+
+    def _current(self, msisdn: str, now: float) -> Session | None:
+        session = self._open.get(msisdn)
+        if session is not None and session.touched + self.timeout_s <= now:
+            del self._open[msisdn]
+            return None
+        return session
+
+    def _begin(self, msisdn: str, code: str | None, now: float) -> Session:
+        session = self._open[msisdn] = Session(self._token(), code, now)
+        return session
+
+    def _touch(self, msisdn: str, session: Session, now: float) -> None:
+        session.touched = now
+        self._open.move_to_end(msisdn)
+
+
+def normal_code(dialled: str) -> str:
+    """`*6*7*8` and `*6*7*8#` are one code: gateways sometimes leave out the final '#'."""
+    code = dialled.strip()
+    return code if code.endswith("#") else f"{code}#"
