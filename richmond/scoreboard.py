@@ -28,7 +28,7 @@ class Reading:
 
 
 class Row:
-    """One worker's cells. Written by that worker only, but for `reset`, which its spawner calls before it runs."""
+    """One worker's cells, written by that worker only. It begins with `reset`."""
 
     __slots__ = ("_at", "_ints", "_times")
 

@@ -66,7 +66,7 @@ class SpawnFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
-    """Reaped. Exactly one of `code` and `signal` is set."""
+    """Reaped. One of `code` and `signal` is set; neither if its spawner had died before, so that nobody saw it."""
 
     slot: str
     pid: int

@@ -1,0 +1,162 @@
+"""The master's side of the spawner: starts it, sends it orders, hands on what it and its workers say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from richmond.scoreboard import Scoreboard
+from richmond.supervisor import jobs
+
+
+class Spawner:
+    """One spawner process at a time, and the workers that it and its dead predecessors forked.
+
+    `on_event` gets every jobs.Event, from threads (greenlets, in the master) of this object, or from within `spawn`.
+    For each `spawn` there comes one Forked or SpawnFailed, for each Forked one Exited. If the spawner is killed, its
+    workers drain, this process adopts them (linux.become_subreaper), and their Exited has neither code nor signal.
+    `spawn` and `kill` are for one thread.
+    """
+
+    def __init__(self, scoreboard: Scoreboard, on_event: Callable[[jobs.Event], None]) -> None:
+        self._scoreboard = scoreboard
+        self._on_event = on_event
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._starting: list[str] = []  # slots ordered, and not yet heard of
+        self._workers: dict[int, str] = {}  # pid to slot: the spawner's own
+        self._orphans: dict[int, int] = {}  # pid to pidfd: of a spawner that died
+        # Both outlive a spawner: its workers go on draining with them.
+        self._reports, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lifeline_read, self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._reports_thread = threading.Thread(target=self._read_reports, name="reports", daemon=True)
+        self._reports_thread.start()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the spawner process; None while there is none."""
+        return self._process.pid if self._process and self._control else None
+
+    def start(self) -> None:
+        """Run a spawner. Again after SpawnerDied, as often as wanted. OSError if it cannot be run."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds = {
+            "control": theirs.fileno(),
+            "reports": self._workers_end.fileno(),
+            "scoreboard": self._scoreboard.fd,
+            "lifeline": self._lifeline_read,
+        }
+        command = [sys.executable, "-P", "-m", "richmond.supervisor.spawner"]
+        for name, value in {**fds, "rows": self._scoreboard.rows}.items():
+            command += [f"--{name}", str(value)]
+        with theirs:
+            try:
+                # A session of its own: a terminal's Ctrl-C is for the master alone.
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, pass_fds=tuple(fds.values()), start_new_session=True
+                )
+            except OSError:
+                ours.close()
+                raise
+        self._control = ours
+        threading.Thread(target=self._read_events, args=(ours, self._process), name="spawner", daemon=True).start()
+
+    def spawn(self, job: jobs.WorkerJob) -> None:
+        """Order a worker; Forked or SpawnFailed tells what came of it."""
+        control = self._control
+        if control is None:
+            self._on_event(jobs.SpawnFailed(job.slot, "the spawner has ended"))
+            return
+        self._starting.append(job.slot)
+        _order(control, jobs.Spawn(job))
+
+    def kill(self, slot: str, pid: int, number: int) -> None:
+        """Signal a worker of ours. Nothing happens if it has ended, whoever has its pid now."""
+        if pid in self._orphans:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._orphans[pid], number)
+        elif (control := self._control) is not None:
+            _order(control, jobs.Kill(slot, pid, number))
+
+    def close(self, timeout_s: float) -> None:
+        """End the spawner, which first lets workers that are left drain for their orphan_timeout_s. Then kill it."""
+        os.close(self._lifeline)
+        if self._control is not None and self._process is not None:
+            self._control.shutdown(socket.SHUT_WR)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._workers_end.shutdown(socket.SHUT_RDWR)
+        self._reports_thread.join()
+        self._reports.close()
+        self._workers_end.close()
+        os.close(self._lifeline_read)
+
+    def _read_events(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        while packet := _receive(control):
+            event = jobs.decode_event(packet)
+            match event:
+                case jobs.Forked(slot, pid):
+                    self._starting.remove(slot)
+                    self._workers[pid] = slot
+                case jobs.SpawnFailed(slot):
+                    self._starting.remove(slot)
+                case jobs.Exited(_, pid):
+                    del self._workers[pid]
+            self._on_event(event)
+        status = process.wait()
+        self._control = None
+        control.close()
+        self._orphans |= {pid: pidfd for pid in self._workers if (pidfd := _open_pidfd(pid)) is not None}
+        workers, self._workers = self._workers, {}
+        lost, self._starting = self._starting, []
+        self._on_event(jobs.SpawnerDied(status))
+        for slot in lost:
+            self._on_event(jobs.SpawnFailed(slot, "the spawner ended before it could fork"))
+        for pid, slot in workers.items():
+            if pid in self._orphans:
+                threading.Thread(target=self._await_orphan, args=(slot, pid), name=f"orphan {pid}", daemon=True).start()
+            else:
+                self._on_event(jobs.Exited(slot, pid))
+
+    def _await_orphan(self, slot: str, pid: int) -> None:
+        select.select([self._orphans[pid]], [], [])
+        # gevent's loop reaps every child of its process, and may have done so already.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        os.close(self._orphans.pop(pid))
+        self._on_event(jobs.Exited(slot, pid))
+
+    def _read_reports(self) -> None:
+        while packet := _receive(self._reports):
+            self._on_event(jobs.decode_event(packet))
+
+
+def _order(control: socket.socket, order: jobs.Order) -> None:
+    with contextlib.suppress(OSError):  # the spawner has ended: _read_events says what follows from it
+        control.send(jobs.encode(order))
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """None if it has ended, and been reaped, already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _receive(end: socket.socket) -> bytes:
+    """One packet; empty when the other end has gone."""
+    try:
+        return end.recv(jobs.MAX_PACKET_BYTES)
+    except ConnectionResetError:
+        return b""
