@@ -1,0 +1,303 @@
+"""A worker process's main: takes messages from one queue and calls the class's `consume`, one after another.
+
+The AMQP client's reader thread puts deliveries into an inbox, hears confirms and answers heartbeats, so that a
+handler may take its time. The main thread takes a message, lets the class handle it, and takes the next:
+
+    delivery -> consume(data) -> publish(...) goes out at once -> RabbitMQ confirms each -> the delivery is acknowledged
+
+So a message is lost by nobody's death: until its replies are safe it belongs to RabbitMQ, which gives it to another
+worker. A message that cannot be handled goes to the dead-letter queue, confirmed too, before it is acknowledged.
+
+Another thread sleeps until the spawner or the master has died.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from richmond import log, messages
+from richmond.amqp.client import Client, LinkState
+from richmond.amqp.frames import Delivery
+from richmond.amqp.topology import DEAD_ROUTING_KEY, topology
+from richmond.errors import MessageError
+from richmond.scoreboard import Row, Scoreboard
+from richmond.supervisor.jobs import Failed, Ready, WorkerJob, shorten
+from richmond.workers.base import RichmondWorker
+from richmond.workers.loading import load, site_files
+
+EXIT_PLANNED, EXIT_CRASHED, EXIT_CANNOT_IMPORT = 0, 1, 3
+
+# A handler that publishes to thousands waits here for RabbitMQ instead of filling the memory.
+MAX_UNCONFIRMED = 1000
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    job: WorkerJob,
+    *,
+    report: Callable[[Ready | Failed], None] | None = None,
+    row: Row | None = None,
+    lifeline_fd: int | None = None,
+) -> int:
+    """Be this worker until told to end. Returns the process's exit code.
+
+    Without `lifeline_fd` nobody supervises: Ctrl-C ends it too. SIGTERM: finish what is in the inbox, then end.
+    """
+    os.environ.update(job.worker.environment)
+    time.tzset()
+    _set_up_log(job)
+    tell = report or (lambda _: None)
+    before = set(sys.modules)
+    try:
+        worker_class = load(job.worker.class_path, job.workers_path)
+        files = site_files(before)
+    except BaseException:  # meant: whatever a site's module does when it is imported
+        logger.exception("%s cannot be imported", job.worker.class_path)
+        tell(Failed(job.slot, os.getpid(), shorten(traceback.format_exc()), handler=False))
+        return EXIT_CANNOT_IMPORT
+    try:
+        _Runtime(job, tell, row or Scoreboard.create(1).row(0)).run(worker_class, files, lifeline_fd)
+    except BaseException:  # meant: what a site's set-up may raise
+        logger.exception("the worker ends")
+        tell(Failed(job.slot, os.getpid(), shorten(traceback.format_exc()), handler=False))
+        return EXIT_CRASHED
+    return EXIT_PLANNED
+
+
+class _Message:
+    """A delivery, from the begin of its handler until it is acknowledged."""
+
+    __slots__ = ("answered", "dead", "delivery", "kept", "open", "refused", "subscriber")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.subscriber: object = None
+        self.answered = False  # its subscriber got a reply
+        self.open = 1  # the handler, and each publish that is not confirmed
+        self.refused: str | None = None  # why RabbitMQ did not take one of them
+        self.dead = False  # it goes to the dead-letter queue
+        self.kept = False  # even that was refused: it is not acknowledged
+
+
+class _Runtime:
+    def __init__(self, job: WorkerJob, tell: Callable[[Ready | Failed], None], row: Row) -> None:
+        self._job = job
+        self._tell = tell
+        self._row = row
+        self._worker = RichmondWorker()
+        self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()  # None: look what has changed
+        self._stopping = False
+        self._in_hand: _Message | None = None
+        self._main = threading.get_ident()
+        self._changed = threading.Condition(threading.Lock())  # guards the next two and each message's `open`
+        self._held = 0  # messages begun, and not acknowledged
+        self._in_need_of_room = False
+        topo = topology(job.amqp, [job.worker])
+        self._client = Client(job.amqp, name=job.slot, topology=topo, on_state=self._link_changed)
+
+    def run(self, worker_class: type[RichmondWorker], files: dict[str, str], lifeline_fd: int | None) -> None:
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop if lifeline_fd is None else signal.SIG_IGN)
+        if lifeline_fd is not None:
+            threading.Thread(target=self._await_orphanage, args=(lifeline_fd,), name="lifeline", daemon=True).start()
+        worker = self._worker = worker_class()
+        worker.options = self._job.worker.options
+        worker._outlet = self._publish
+        worker.setup_worker()
+        self._client.consume(self._job.worker.queue, self._job.worker.prefetch, self._inbox.put)
+        self._client.start()
+        self._loop(files)
+        ends = time.monotonic() + self._job.worker.stop_timeout_s
+        self._drain(ends)
+        worker.teardown_worker()
+        if self._client.state.name == "up":  # else there is nothing to wait for: RabbitMQ has what was not acknowledged
+            self._client.close(max(0.0, ends - time.monotonic()))
+
+    def _loop(self, files: dict[str, str]) -> None:
+        """Until told to stop. Idle, it sleeps: nothing wakes it but a message or a signal."""
+        ready = False
+        while not self._stopping:
+            self._row.turn(time.monotonic())
+            delivery = self._inbox.get()
+            if delivery is not None:
+                self._row.waiting(self._inbox.qsize())
+                self._handle(delivery)
+            elif not ready and self._client.state.name == "up":  # which says that it consumes, too
+                ready = True
+                logger.info("consuming %s", self._job.worker.queue)
+                self._tell(Ready(self._job.slot, os.getpid(), files))
+            if self._inbox.empty():
+                self._client.flush()
+
+    def _drain(self, ends: float) -> None:
+        """Handle what we hold, and wait until all of it is acknowledged; what is not belongs to RabbitMQ again."""
+        self._client.cancel(self._job.worker.queue, max(0.0, ends - time.monotonic()))
+        while self._held or not self._inbox.empty():
+            if self._inbox.empty():
+                self._client.flush()
+            try:
+                delivery = self._inbox.get(timeout=max(0.0, ends - time.monotonic()))
+            except queue.Empty:
+                logger.warning("%d messages go back to RabbitMQ: their replies are not confirmed", self._held)
+                return
+            if delivery is not None:
+                self._handle(delivery)
+
+    def _handle(self, delivery: Delivery) -> None:
+        message = _Message(delivery)
+        with self._changed:
+            self._held += 1
+        ok = False
+        self._row.began(time.monotonic())
+        try:
+            data = self._worker._decode(delivery.body)
+        except MessageError as e:
+            logger.warning("a message is no use: %s", e)
+            self._bury(message, e.reason)
+        else:
+            message.subscriber = data.get("msisdn")
+            self._in_hand = message
+            try:
+                self._worker._handle(data)
+                ok = True
+            except BaseException as e:  # meant: a handler's bug, or its sys.exit(), costs one message, not the worker
+                self._in_hand = None
+                self._handler_failed(message, data, e)
+            self._in_hand = None
+        self._row.ended(time.monotonic(), ok)
+        self._settle(message)
+
+    def _handler_failed(self, message: _Message, data: dict[str, Any], error: BaseException) -> None:
+        """What it had published before it raised is on its way; if the subscriber got nothing, there is the apology."""
+        logger.error("a handler raised; its message goes to the dead-letter queue", exc_info=error)
+        self._tell(
+            Failed(self._job.slot, os.getpid(), shorten("".join(traceback.format_exception(error))), handler=True)
+        )
+        line = " ".join("".join(traceback.format_exception_only(error)).split())
+        self._bury(message, "handler-failed", line)
+        if isinstance(message.subscriber, str) and data.get("ussd_type") in ("1", "2") and not message.answered:
+            apology = messages.UssdReply(
+                msisdn=message.subscriber,
+                message=self._job.worker.apology,
+                ussd_type="3",
+                session=data.get("session"),
+                in_reply_to=data.get("id"),
+            )
+            self._send(self._job.amqp.send_routing_key, messages.encode(apology), message)
+
+    def _bury(self, message: _Message, reason: str, exception: str = "") -> None:
+        """Publish to the dead-letter queue. The queue itself knows nothing of that: it has no arguments."""
+        message.dead = True
+        headers = {
+            "x-richmond-reason": reason,
+            "x-richmond-worker": self._job.worker.name,
+            "x-richmond-slot": self._job.slot,
+            "x-richmond-queue": self._job.worker.queue,
+            "x-richmond-time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "x-richmond-attempts": _attempts(message.delivery.headers) + 1,
+        }
+        if exception:
+            headers["x-richmond-exception"] = exception[:500].encode("utf-8", "backslashreplace").decode()
+        self._send(DEAD_ROUTING_KEY, message.delivery.body, message, headers)
+
+    def _publish(self, data: dict[str, Any]) -> None:
+        """What the class's `publish` comes to. In a thread of the class's own, it belongs to no message."""
+        message = self._in_hand if threading.get_ident() == self._main else None
+        if message is not None and data["msisdn"] == message.subscriber:
+            message.answered = True
+        self._send(self._job.amqp.send_routing_key, messages.encode(data), message)
+
+    def _send(self, key: str, body: bytes, message: _Message | None, headers: dict[str, Any] | None = None) -> None:
+        if message is not None:
+            with self._changed:
+                message.open += 1
+        if self._client.pending >= MAX_UNCONFIRMED:
+            self._client.flush()
+            with self._changed:
+                self._in_need_of_room = True
+                self._changed.wait_for(lambda: self._client.pending < MAX_UNCONFIRMED)
+                self._in_need_of_room = False
+        done = partial(self._confirmed, message, key)
+        self._client.publish(self._job.amqp.exchange, key, body, headers=headers, on_done=done)
+
+    def _confirmed(self, message: _Message | None, key: str, error: str | None) -> None:
+        """RabbitMQ has taken a publish, or not. In the client's reader thread."""
+        if error:
+            logger.error("RabbitMQ did not take a message for %s: %s", key, error)
+        if self._in_need_of_room:
+            with self._changed:
+                self._changed.notify_all()
+        if message is not None:
+            if error and key == DEAD_ROUTING_KEY:
+                message.kept = True
+            elif error:
+                message.refused = error
+            self._settle(message)
+
+    def _settle(self, message: _Message) -> None:
+        """One thing less that the message waits for. After the last one it is acknowledged."""
+        with self._changed:
+            message.open -= 1
+            if message.open:
+                return
+            to_bury = message.refused is not None and not message.dead
+            if to_bury:
+                message.open = 1
+            else:
+                self._held -= 1
+        if to_bury:
+            self._bury(message, f"reply-{message.refused}")
+            self._settle(message)
+            return
+        if not message.kept:
+            self._client.ack(message.delivery)
+        if self._stopping:
+            self._inbox.put(None)
+
+    def _stop(self, number: int, frame: object) -> None:
+        """The signal handler: it only tells the loop."""
+        self._stopping = True
+        self._inbox.put(None)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means at once
+
+    def _link_changed(self, state: LinkState) -> None:
+        self._inbox.put(None)
+
+    def _await_orphanage(self, lifeline_fd: int) -> None:
+        """Nobody but the master has the pipe's other end, so it is closed when the master has died, however it did."""
+        poll = select.poll()
+        poll.register(lifeline_fd, select.POLLIN)
+        poll.register(os.pidfd_open(os.getppid()), select.POLLIN)
+        poll.poll()
+        logger.warning("the master or the spawner has died: finishing what is in hand")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(self._job.orphan_timeout_s)
+        logger.error("not finished after %g s", self._job.orphan_timeout_s)
+        os._exit(EXIT_CRASHED)
+
+
+def _attempts(headers: dict[str, Any]) -> int:
+    before = headers.get("x-richmond-attempts", 0)
+    return before if isinstance(before, int) else 0
+
+
+def _set_up_log(job: WorkerJob) -> None:
+    try:
+        log.setup(job.log, job.log_level, job.log_messages, process=job.slot)
+    except OSError as e:
+        log.setup(None, job.log_level, job.log_messages, process=job.slot)
+        logger.error("logging to standard error: %s", e)
