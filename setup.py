@@ -13,7 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["richmond", "richmond.*"]),
-    package_data={"richmond": ["py.typed", "*.ini"]},
+    package_data={"richmond": ["py.typed", "*.configspec"]},
     python_requires=">=3.11",
     install_requires=[
         "gevent>=24.2,<28",
