@@ -48,6 +48,7 @@ class Fleet:
     settings: Settings
     classes: Mapping[str, WorkerClass]
     waiters: tuple[Waiter, ...] = ()
+    started: bool = False  # RabbitMQ's address is known; before that nothing is forked
     stopping: bool = False
     amqp_up: bool = False  # while RabbitMQ is away no worker can become READY, and none is blamed for it
     next_row: int = 0  # of the scoreboard; taken in turn, so that one who drains keeps its own
@@ -61,6 +62,13 @@ class Fleet:
 
 
 # What happens. The events of the spawner and of the workers are in jobs.py.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The services are there: `settings` with the addresses of the private node and the simulator filled in."""
+
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ class Shutdown:
     now: bool  # the second signal, or the stop timeout: nobody waits any longer
 
 
-Event = jobs.Event | Tick | Scale | Restart | Reloaded | Sampled | AmqpChanged | Shutdown
+Event = jobs.Event | Started | Tick | Scale | Restart | Reloaded | Sampled | AmqpChanged | Shutdown
 
 
 # What is to be done.
@@ -134,6 +142,7 @@ class Reply:
     request: int
     ok: bool
     text: str
+    usage: bool = False  # what was asked for cannot be: the caller's mistake
 
 
 @dataclass(frozen=True, slots=True)

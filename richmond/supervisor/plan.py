@@ -27,6 +27,7 @@ from richmond.supervisor.fleet import (
     Sampled,
     Scale,
     Shutdown,
+    Started,
     Tick,
     Waiter,
     WorkerClass,
@@ -35,10 +36,9 @@ from richmond.supervisor.lifecycle import State
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
 
 
-def begin(settings: Settings, amqp_up: bool, now: float) -> Result:
-    """The fleet of a master that has just started, and its first spawns."""
-    fleet = Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers}, amqp_up=amqp_up)
-    return reconcile_all(fleet, now)
+def begin(settings: Settings) -> Fleet:
+    """The fleet of a master that has just started: every class, and no worker before `Started`."""
+    return Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers})
 
 
 def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
@@ -79,6 +79,10 @@ def _on_slot(fleet: Fleet, name: str, event: lifecycle.Event, now: float, jitter
     cls, more = spread_fatal(cls, now)
     fleet, rest = reconcile(fleet.put(cls), cls.spec.name, now)
     return fleet, actions + more + rest
+
+
+def _started(fleet: Fleet, event: Started, now: float, _jitter: float) -> Result:
+    return reconcile_all(replace(fleet, settings=event.settings, started=True), now)
 
 
 def _forked(fleet: Fleet, event: jobs.Forked, now: float, jitter: float) -> Result:
@@ -123,13 +127,16 @@ def _failed(fleet: Fleet, event: jobs.Failed, now: float, _jitter: float) -> Res
 
 
 def _spawner_died(fleet: Fleet, event: jobs.SpawnerDied, now: float, jitter: float) -> Result:
-    """Its workers got SIGTERM and drain; their slots are filled anew, on other rows of the scoreboard."""
+    """Its workers got SIGTERM and drain; their slots are filled anew, on other rows of the scoreboard.
+
+    What it was told to fork and had not forked comes back as SpawnFailed, one for each.
+    """
     actions: list[Action] = [Log("error", f"the spawner has ended ({event.status}): filling its slots again")]
     if not fleet.stopping:
         actions.append(RestartSpawner())
     for cls in list(fleet.classes.values()):
         for slot in cls.slots:
-            if slot.state in (State.STARTING, State.RUNNING, State.STOPPING):
+            if slot.pid is not None:
                 fleet, row = free_row(fleet)
                 slot = replace(slot, row=row)
                 cls, more = move(cls, slot, lifecycle.Orphaned(), now, jitter)
@@ -170,7 +177,7 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
     cls = fleet.classes.get(event.name)
     error = _scale_error(fleet, cls, event)
     if error or cls is None:
-        return fleet, [Reply(event.request, False, error)]
+        return fleet, [Reply(event.request, False, error, usage=not fleet.stopping)]
     if event.count is None:
         target = min(max(cls.target, cls.spec.min), cls.spec.max)
         cls = replace(cls, pin=None, target=target, reason="handed back to the policy")
@@ -214,7 +221,7 @@ def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
     for name in names:
         if name not in fleet.classes or fleet.classes[name].removed:
             text = f"no worker class {name}; there are: {', '.join(sorted(fleet.classes))}"
-            return fleet, [Reply(event.request, False, text)]
+            return fleet, [Reply(event.request, False, text, usage=True)]
     actions: list[Action] = []
     for name in names:
         fleet, more = reconcile(fleet.put(_next_generation(fleet.classes[name])), name, now)
@@ -357,6 +364,7 @@ def _answer_waiters(fleet: Fleet) -> Result:
 
 
 _HANDLERS: dict[type, Callable[..., Result]] = {
+    Started: _started,
     jobs.Forked: _forked,
     jobs.SpawnFailed: _spawn_failed,
     jobs.Exited: _exited,

@@ -40,7 +40,7 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
     therefore leaves the old one serving.
     """
     cls = fleet.classes[name]
-    want = 0 if fleet.stopping else cls.target
+    want = cls.target if fleet.started and not fleet.stopping else 0
     actions: list[Action] = []
 
     def stop(slots: Iterable[Slot]) -> None:

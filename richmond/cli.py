@@ -1,0 +1,408 @@
+"""The command line: one small function a verb. What it says comes from the modules; what it exits with, from errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+import richmond
+from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
+from richmond.settings import Settings
+from richmond.supervisor import pidfile, protocol
+
+CALL_TIMEOUT_S = 10.0
+WAIT_TIMEOUT_S = 600.0
+UNHEALTHY = 150  # LSB leaves 150 to 199 to the application
+DEAD_WITH_PID_FILE = 1
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Failure(click.ClickException):
+    """A RichmondError as click shows it: its text, no traceback."""
+
+    def __init__(self, error: RichmondError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+    def show(self, file: Any = None) -> None:
+        for line in self.message.splitlines():
+            click.echo(f"richmond: {line}", err=True, file=file)
+
+
+class _Verbs(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RichmondError as e:
+            raise _Failure(e) from e
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of a day's work, not of the alphabet
+
+
+def _default_ini() -> str:
+    """$RICHMOND_INI, or the first that exists of etc/richmond.ini here and /etc/richmond.ini."""
+    places = ("etc/richmond.ini", "/etc/richmond/richmond.ini", "/etc/richmond.ini")
+    return os.environ.get("RICHMOND_INI") or next((p for p in places if Path(p).exists()), places[0])
+
+
+def _ini_option(f: _F) -> _F:
+    return click.option(
+        "-c",
+        "--config",
+        "ini",
+        type=click.Path(path_type=Path),
+        default=_default_ini,
+        show_default="$RICHMOND_INI, else etc/richmond.ini, else /etc/richmond/richmond.ini",
+        help="The ini of the installation.",
+    )(f)
+
+
+def _load(ini: Path) -> Settings:
+    from richmond import config
+
+    return config.load(ini, os.environ)
+
+
+def _call(settings: Settings, request: protocol.Request, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
+    from richmond.supervisor.control import call
+
+    return call(settings.richmond.socket, request, timeout_s)
+
+
+def _complete_class(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        settings = _load(Path(ctx.params.get("ini") or _default_ini()))
+    except RichmondError:
+        return []
+    return [CompletionItem(w.name) for w in settings.workers if w.name.startswith(incomplete)]
+
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=_Verbs, context_settings=_HELP)
+@click.version_option(richmond.__version__, prog_name="richmond")
+def cli() -> None:
+    """Connects USSD and SMS gateways to worker processes over RabbitMQ.
+
+    \b
+    richmond start                       everything, in the foreground
+    richmond dial '*120*663#'            a telephone in the terminal
+    richmond status                      what runs, and what is wrong
+    richmond scale EchoWorker 8          eight workers, until `scale EchoWorker auto`
+    """
+
+
+@cli.command()
+@_ini_option
+def start(ini: Path) -> None:
+    """Run the installation in the foreground, until Ctrl-C, SIGTERM or `richmond stop`.
+
+    \b
+    richmond start -c etc/richmond.ini
+    kill -HUP `cat var/richmond.pid`         reload, as `richmond reload`
+    """
+    from gevent import monkey
+
+    monkey.patch_all()
+    import richmond.log
+    from richmond.supervisor.master import Master
+    from richmond.supervisor.status import Snapshot
+
+    settings = _load(ini)
+    richmond.log.setup(settings.richmond.log, settings.richmond.log_level, settings.richmond.log_messages)
+
+    def on_up(snapshot: Snapshot) -> None:
+        click.echo(_banner(snapshot, settings))
+
+    click.echo(f"richmond {richmond.__version__} starts, as {ini} says ...")
+    sys.exit(Master(settings, on_up).run())
+
+
+def _banner(snapshot: Snapshot, settings: Settings) -> str:
+    """What is up, where, and what to try next."""
+    me = Path(sys.argv[0]).name if Path(sys.argv[0]).parent in _search_path() else os.path.relpath(sys.argv[0])
+    lines = ["richmond is up. Ctrl-C ends it."]
+    for link in snapshot.links:
+        kind = ""
+        if link.name == "gateway" and snapshot.simulator:
+            kind = ", the built-in simulator"
+        if link.name == "rabbitmq" and snapshot.private_node:
+            kind = ", a private node"
+        lines.append(f"  {link.name:<10}{link.address}, {link.state}{kind}")
+    for cls in snapshot.classes:
+        codes = ", ".join(cls.codes) or "every other code"
+        lines.append(f"  {cls.name:<16}{cls.running} workers, {codes}")
+    lines.append(f"  log             {settings.richmond.log or 'here'}")
+    lines.append("Try, in a second terminal:")
+    if snapshot.simulator:
+        lines.append(f"  {me} dial '*120*663#'")
+        for code in [code for cls in snapshot.classes for code in cls.codes][:2]:
+            lines.append(f"  {me} dial '{code}'")
+    lines.append(f"  {me} status")
+    if snapshot.classes:
+        lines.append(f"  {me} scale {snapshot.classes[0].name} {min(8, max(2, snapshot.classes[0].max))}")
+    return "\n".join(lines)
+
+
+def _search_path() -> list[Path]:
+    return [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep)]
+
+
+@cli.command()
+@_ini_option
+@click.option("--keep-node", is_flag=True, help="Leave the private RabbitMQ node running.")
+def stop(ini: Path, keep_node: bool) -> None:
+    """Let workers finish what they hold, send the replies on their way, and end everything.
+
+    Ends a private RabbitMQ node too, also one that a killed master left behind.
+
+    \b
+    richmond stop
+    richmond stop --keep-node
+    """
+    from richmond.rabbitmq import PrivateNode
+
+    settings = _load(ini)
+    timeout_s = settings.richmond.stop_timeout_s
+    try:
+        answer = _call(settings, protocol.Stop(keep_node), 2 * timeout_s + CALL_TIMEOUT_S)
+    except NotRunning:
+        node = PrivateNode(settings.richmond.directory / "rabbitmq", settings.rabbitmq.port)
+        if keep_node or not settings.rabbitmq.private or node.running() is None:
+            click.echo("richmond was not running")
+            return
+        node.stop(timeout_s)
+        click.echo("richmond was not running; its private RabbitMQ node has been stopped")
+        return
+    click.echo(answer["text"])
+
+
+@cli.command()
+@_ini_option
+@click.option("--json", "as_json", is_flag=True, help="The same facts as one JSON object.")
+def status(ini: Path, as_json: bool) -> None:
+    """What runs, and what is wrong.
+
+    Exit code: 0 running and healthy, 1 dead but its pid file is there, 3 not running, 150 running but something is wrong.
+
+    \b
+    richmond status
+    richmond status --json | jq .problems
+    """
+    import msgspec
+
+    from richmond.supervisor.status import from_dict, healthy
+
+    settings = _load(ini)
+    try:
+        answer = _call(settings, protocol.GetStatus())
+    except NotRunning as e:
+        dead = pidfile.left_behind(settings.richmond.pid_file)
+        text = f"richmond is dead, and left {settings.richmond.pid_file} behind" if dead else "richmond is not running"
+        if as_json:
+            click.echo(msgspec.json.encode({"phase": "dead" if dead else "stopped", "problems": [text]}).decode())
+        else:
+            click.echo(f"{text}; richmond start takes over")
+        sys.exit(DEAD_WITH_PID_FILE if dead else e.exit_code)
+    snapshot = from_dict(answer["status"])
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(snapshot), indent=2).decode())
+    else:
+        from richmond import view
+
+        view.show(snapshot, view.console())
+    sys.exit(0 if healthy(snapshot) else UNHEALTHY)
+
+
+# A count may be negative by mistake: that is for us to explain, not an unknown option.
+@cli.command(context_settings={"ignore_unknown_options": True})
+@_ini_option
+@click.option("--wait", is_flag=True, help="Return when so many run and consume.")
+@click.argument("worker", metavar="CLASS", shell_complete=_complete_class)
+@click.argument("count")
+def scale(ini: Path, wait: bool, worker: str, count: str) -> None:
+    """Pin the number of workers of CLASS to COUNT, or hand it back to the queue with `auto`.
+
+    \b
+    richmond scale EchoWorker 8
+    richmond scale --wait EchoWorker 0
+    richmond scale EchoWorker auto
+    """
+    try:
+        number = None if count == "auto" else int(count)
+    except ValueError:
+        raise UsageError(f"{count!r} is neither a number nor auto; try: richmond scale {worker} 8") from None
+    timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
+    click.echo(_call(_load(ini), protocol.Scale(worker, number, wait), timeout_s)["text"])
+
+
+@cli.command()
+@_ini_option
+def reload(ini: Path) -> None:
+    """Take over the changed ini and changed worker code, as SIGHUP does; says what changed.
+
+    An ini with a mistake in it changes nothing: what is wrong is said, with its line.
+
+    \b
+    richmond reload
+    """
+    click.echo(_call(_load_for_call(ini), protocol.Reload())["text"])
+
+
+def _load_for_call(ini: Path) -> Settings:
+    """The ini may be broken just now, and it is the master who says so: then its socket is found from the default."""
+    return _load(ini)
+
+
+@cli.command()
+@_ini_option
+@click.option("--wait", is_flag=True, help="Return when the new workers have replaced the old ones.")
+@click.argument("worker", metavar="[CLASS]", required=False, shell_complete=_complete_class)
+def restart(ini: Path, wait: bool, worker: str | None) -> None:
+    """Replace the workers of CLASS (or of all classes) one by one, with nothing lost.
+
+    \b
+    richmond restart EchoWorker
+    richmond restart --wait
+    """
+    timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
+    click.echo(_call(_load(ini), protocol.Restart(worker, wait), timeout_s)["text"])
+
+
+@cli.command()
+@_ini_option
+def check(ini: Path) -> None:
+    """Validate the ini and print the effective settings, with passwords masked.
+
+    \b
+    richmond check -c etc/richmond.ini
+    """
+    from richmond import config
+
+    click.echo(config.describe(_load(ini)))
+
+
+@cli.command()
+@_ini_option
+@click.argument("code")
+@click.argument("answers", nargs=-1)
+@click.option("--msisdn", help="The telephone's number.  [default: a free one]")
+@click.option("--wait", is_flag=True, help="After the last answer let the session time out instead of hanging up.")
+@click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds to wait for each reply.")
+def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait: bool, timeout_s: float) -> None:
+    """A telephone in the terminal, at the built-in gateway simulator. Ctrl-D hangs up.
+
+    With ANSWERS, or with answers from a pipe, it prints the conversation. Exit code then: 0 if all of them were
+    taken, 1 if no reply came or the session ended early.
+
+    \b
+    richmond dial '*120*663#'
+    richmond dial '*120*666#' foo bar
+    printf 'hello\\n0\\n' | richmond dial '*120*663#'
+    """
+    from richmond.simulator import phone
+
+    settings = _load(ini)
+    if not settings.simulator.enabled:
+        raise UsageError(f"{ini} has no simulator ([simulator] enabled): dial with a real telephone")
+    interactive = not answers and sys.stdin.isatty()
+    sys.exit(
+        phone.run(
+            settings.simulator.socket,
+            code,
+            msisdn=msisdn,
+            answers=answers or None,
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            interactive=interactive,
+            timeout_s=timeout_s,
+            wait=wait,
+        )
+    )
+
+
+@cli.command()
+@_ini_option
+def broker(ini: Path) -> None:
+    """Only the broker, in the foreground: gateway to RabbitMQ and back, no workers.
+
+    \b
+    richmond broker -c etc/richmond.ini
+    """
+    from gevent import monkey
+
+    monkey.patch_all()
+    from richmond import standalone
+
+    sys.exit(standalone.run_broker(_load(ini)))
+
+
+@cli.command()
+@_ini_option
+@click.option("-w", "--worker", "worker", required=True, metavar="CLASS", help="Dotted path, or a name of the ini.")
+def worker(ini: Path, worker: str) -> None:
+    """One worker in the foreground, the same code without the supervisor: for a debugger, or one process a container.
+
+    \b
+    richmond worker -w richmond.workers.ussd.EchoWorker -c etc/richmond.ini
+    """
+    from richmond import standalone
+
+    sys.exit(standalone.run_worker(_load(ini), worker))
+
+
+@cli.command()
+@_ini_option
+def simulator(ini: Path) -> None:
+    """Only the gateway simulator, in the foreground: for clients of your own.
+
+    \b
+    richmond simulator -c etc/richmond.ini
+    """
+    from gevent import monkey
+
+    monkey.patch_all()
+    from richmond import standalone
+
+    sys.exit(standalone.run_simulator(_load(ini)))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"richmond {richmond.__version__}")
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL.
+
+    \b
+    richmond completion bash >> ~/.bashrc
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "richmond", "_RICHMOND_COMPLETE").source())
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        cli.main(prog_name="richmond")
+    except BrokenPipeError:  # `richmond status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ControlError.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The programs of 2010, one process each: only the broker, one worker; and the simulator. No supervisor."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import richmond.log
+from richmond import config
+from richmond.errors import NotRunning, UsageError
+from richmond.rabbitmq import PrivateNode
+from richmond.settings import AmqpSettings, Settings, WorkerSettings
+from richmond.supervisor.jobs import Failed, Ready, WorkerJob
+
+log = logging.getLogger(__name__)
+
+
+def run_broker(settings: Settings) -> int:
+    """Gateway to RabbitMQ and back, until SIGTERM or Ctrl-C. The caller has patched the standard library for gevent."""
+    from richmond.broker import Broker
+
+    if not settings.ssmi.host:
+        raise UsageError(f"{settings.path} names no gateway: set host, port, username and password in [ssmi]")
+    settings = replace(settings, amqp=_amqp(settings))
+    _log_to(settings, "broker")
+    broker = Broker(settings)
+    broker.start()
+    _wait_for_a_signal()
+    broker.stop_reading()
+    broker.stop(settings.richmond.stop_timeout_s)
+    return 0
+
+
+def run_worker(settings: Settings, name: str) -> int:
+    """One worker of the class `name`: a [worker:NAME] of the ini, its class, or any class, which takes the rest."""
+    from richmond.workers import runtime
+
+    spec = _spec(settings, name)
+    job = WorkerJob(
+        slot=f"{spec.name}:0",
+        generation=1,
+        row=0,
+        worker=spec,
+        amqp=_amqp(settings),
+        workers_path=settings.richmond.workers_path,
+        orphan_timeout_s=settings.richmond.orphan_timeout_s,
+        log=None,
+        log_level=settings.richmond.log_level,
+        log_messages=settings.richmond.log_messages,
+    )
+
+    def report(event: Ready | Failed) -> None:
+        if isinstance(event, Ready):
+            log.info("%s is ready, consuming %s", spec.class_path, spec.queue)
+
+    return runtime.run(job, report=report)
+
+
+def run_simulator(settings: Settings) -> int:
+    """The gateway simulator, until SIGTERM or Ctrl-C. The caller has patched the standard library for gevent."""
+    from richmond.simulator import Simulator
+
+    _log_to(settings, "simulator")
+    simulator = Simulator(settings.simulator)
+    host, port = simulator.start()
+    log.info("SSMI on %s:%d, user %s; telephones on %s", host, port, settings.simulator.username,
+             settings.simulator.socket)  # fmt: skip
+    _wait_for_a_signal()
+    simulator.stop()
+    return 0
+
+
+def _log_to(settings: Settings, process: str) -> None:
+    """These programs run in the foreground of a terminal or a container: they log to standard error."""
+    richmond.log.setup(None, settings.richmond.log_level, settings.richmond.log_messages, process)
+
+
+def _wait_for_a_signal() -> None:
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _on_signal(number, done.set)
+    done.wait()
+
+
+def _on_signal(number: signal.Signals, call: Callable[[], None]) -> None:
+    import gevent
+
+    gevent.signal_handler(number, call)
+
+
+def _amqp(settings: Settings) -> AmqpSettings:
+    """Where RabbitMQ is: yours, or the private node that `richmond start` runs just now."""
+    if not settings.rabbitmq.private:
+        return settings.amqp
+    node = PrivateNode(settings.richmond.directory / "rabbitmq", settings.rabbitmq.port).running()
+    if node is None:
+        raise NotRunning(
+            f"no RabbitMQ: {settings.path} has a private node, which runs while richmond start does; "
+            "start that first, or set host in [amqp]"
+        )
+    return node.apply(settings.amqp)
+
+
+def _spec(settings: Settings, name: str) -> WorkerSettings:
+    wanted = config.class_path(name)
+    for spec in settings.workers:
+        if name == spec.name or wanted == spec.class_path:
+            return spec
+    if "." not in wanted:
+        names = ", ".join(spec.name for spec in settings.workers)
+        raise UsageError(f"no worker class {name} in {settings.path}: there are {names}; or give a dotted path")
+    template = settings.workers[0]
+    return replace(
+        template,
+        name=wanted.rpartition(".")[2],
+        class_path=wanted,
+        codes=(),
+        queue=settings.amqp.receive_queue,
+        routing_key=settings.amqp.receive_routing_key,
+    )

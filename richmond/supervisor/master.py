@@ -1,0 +1,296 @@
+"""The master: one inbox, one decider, and the hands that carry out what it decides.
+
+Signals, exits, requests, samples and timers become events in one queue; the loop asks `plan.step` what they
+mean and performs the answer. Nothing else changes the fleet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.queue import Empty, Queue
+
+import richmond.log
+from richmond import config
+from richmond.errors import ConfigError, RichmondError
+from richmond.scoreboard import Scoreboard
+from richmond.settings import Settings
+from richmond.supervisor import fleet as f
+from richmond.supervisor import jobs, linux, plan, protocol, status
+from richmond.supervisor.control import ControlServer
+from richmond.supervisor.pidfile import PidFile
+from richmond.supervisor.processes import Spawner
+from richmond.supervisor.report import Reporter
+from richmond.supervisor.services import Services
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """The first one drains, the next one does not wait."""
+
+    why: str
+    keep_node: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Reload:
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A service could not be started: without it there is nothing to run."""
+
+    error: RichmondError
+
+
+class Master:
+    """One running installation. `on_up` is called once, when everything answers for the first time."""
+
+    def __init__(self, settings: Settings, on_up: Callable[[status.Snapshot], None] | None = None) -> None:
+        self._settings = settings  # as the ini gives them; the fleet has them resolved
+        self._on_up = on_up
+        self._inbox: Queue[Any] = Queue()
+        self._fleet = plan.begin(settings)
+        self._answers: dict[int, AsyncResult[dict[str, Any]]] = {}
+        self._requests = 0
+        self._stopping = False
+        self._keep_node = False
+        self._drain_deadline: float | None = None
+        self._broken: RichmondError | None = None
+        self._board = Scoreboard.create(f.ROWS)
+        self._services = Services(settings, lambda up: self._inbox.put(f.AmqpChanged(up)))
+        self._reporter = Reporter(settings, self._board, self._services)
+        self._control = ControlServer(settings.richmond.socket, self._handle)
+        self._spawner: Spawner | None = None
+
+    def run(self) -> int:
+        """Until a signal or `richmond stop`. RichmondError if it cannot start; else the exit code."""
+        pid_file = PidFile(self._settings.richmond.pid_file)
+        if pid_file.acquire():
+            log.warning("the last master died without cleaning up: taking over what it left")
+        try:
+            linux.become_subreaper()
+            self._control.start()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
+            gevent.signal_handler(signal.SIGHUP, self._inbox.put, _Reload())
+            self._spawner = Spawner(self._board, self._inbox.put)
+            self._spawner.start()
+            bring_up = gevent.spawn(self._bring_up)
+            sampling = gevent.spawn(self._sample)
+            log.info("master %d started with %s", os.getpid(), self._settings.path)
+            try:
+                self._loop()
+            finally:
+                gevent.killall([bring_up, sampling])
+                self._tear_down(self._spawner)
+        finally:
+            pid_file.release()
+        if self._broken is not None:
+            raise self._broken
+        return 0
+
+    # The loop.
+
+    def _loop(self) -> None:
+        while not (self._stopping and plan.gone(self._fleet)):
+            event = self._next()
+            if isinstance(event, _Stop):
+                self._stop(event)
+            elif isinstance(event, _Reload):
+                self._reload(event)
+            elif isinstance(event, _Broken):
+                self._broken = event.error
+                self._stop(_Stop("start failed"))
+            else:
+                if isinstance(event, jobs.Exited):
+                    self._reporter.count(self._fleet)  # before its row is used again
+                self._step(event)
+            self._announce()
+
+    def _next(self) -> Any:
+        dues = [d for d in (plan.deadline(self._fleet), self._drain_deadline) if d is not None]
+        timeout = max(0.0, min(dues) - time.monotonic()) if dues else None
+        try:
+            return self._inbox.get(timeout=timeout)
+        except Empty:
+            if self._drain_deadline is not None and time.monotonic() >= self._drain_deadline:
+                return _Stop("stop-timeout")
+            return f.Tick()
+
+    def _step(self, event: f.Event) -> None:
+        self._fleet, actions = plan.step(self._fleet, event, time.monotonic(), random.random())  # noqa: S311
+        for action in actions:
+            self._perform(action)
+
+    def _perform(self, action: f.Action) -> None:
+        assert self._spawner is not None
+        match action:
+            case f.Spawn():
+                self._spawner.spawn(self._job(action))
+            case f.Kill(slot, pid, number):
+                self._spawner.kill(slot, pid, number)
+            case f.Log(level, text):
+                log.log(logging.getLevelName(level.upper()), "%s", text)
+            case f.Reply(request, ok, text, usage):
+                self._answer(request, {"ok": True, "text": text} if ok else protocol.failure(text, usage))
+            case f.RestartSpawner():
+                self._spawner.start()
+
+    def _job(self, action: f.Spawn) -> jobs.WorkerJob:
+        settings = self._fleet.settings
+        return jobs.WorkerJob(
+            slot=action.slot,
+            generation=action.generation,
+            row=action.row,
+            worker=action.spec,
+            amqp=settings.amqp,
+            workers_path=settings.richmond.workers_path,
+            orphan_timeout_s=settings.richmond.orphan_timeout_s,
+            log=settings.richmond.log,
+            log_level=settings.richmond.log_level,
+            log_messages=settings.richmond.log_messages,
+        )
+
+    # Start, stop, reload.
+
+    def _bring_up(self) -> None:
+        try:
+            self._inbox.put(f.Started(self._services.start()))
+        except RichmondError as e:
+            self._inbox.put(_Broken(e))
+
+    def _announce(self) -> None:
+        if self._on_up is None or self._stopping or not self._fleet.started:
+            return
+        if all(plan.settled(cls) for cls in self._fleet.classes.values()):
+            on_up, self._on_up = self._on_up, None
+            gevent.spawn(lambda: on_up(self._reporter.snapshot(self._fleet)))
+
+    def _stop(self, event: _Stop) -> None:
+        again, self._stopping = self._stopping, True
+        self._keep_node = self._keep_node or event.keep_node
+        log.info("%s: %s", event.why, "ending at once" if again else "stopping, once what is in hand is done")
+        if again:
+            self._drain_deadline = None
+        else:
+            self._drain_deadline = time.monotonic() + self._settings.richmond.stop_timeout_s
+            self._services.stop_reading()
+        self._step(f.Shutdown(now=again))
+
+    def _tear_down(self, spawner: Spawner) -> None:
+        left = 1.0 if self._drain_deadline is None else max(1.0, self._drain_deadline - time.monotonic())
+        self._services.stop(left, self._keep_node)
+        spawner.close(self._settings.richmond.orphan_timeout_s)
+        for request in list(self._answers):
+            self._answer(request, {"ok": True, "text": "richmond has stopped"})
+        self._control.stop()
+        log.info("master %d has stopped", os.getpid())
+
+    def _reload(self, event: _Reload) -> None:
+        richmond.log.reopen()
+        try:
+            given = config.load(self._settings.path, os.environ)
+        except ConfigError as e:
+            self._reporter.last_reload_error = str(e)
+            for problem in e.problems:
+                log.error("not reloaded, the running configuration stays: %s", problem)
+            if event.request is not None:
+                self._answer(event.request, protocol.failure(f"nothing was changed:\n{e}", usage=True))
+            return
+        self._reporter.last_reload_error = ""
+        for key in ("directory", "pid_file", "socket"):
+            if getattr(given.richmond, key) != getattr(self._settings.richmond, key):
+                log.warning("[richmond] %s has changed: that needs richmond stop and start", key.replace("_", "-"))
+        self._settings = given
+        _set_up_log(given)
+        changed = frozenset(p for cls in self._fleet.classes.values() for p, h in cls.files.items() if _hash(p) != h)
+        before = self._fleet
+        self._step(f.Reloaded(self._services.reconfigure(given), changed))
+        self._reporter.settings = given
+        if event.request is not None:
+            self._answer(event.request, {"ok": True, "text": _changes(before, self._fleet)})
+
+    # Requests, in the greenlet of their connection.
+
+    def _handle(self, request: protocol.Request) -> dict[str, Any]:
+        match request:
+            case protocol.Ping():
+                return {"ok": True, "pid": os.getpid()}
+            case protocol.GetStatus():
+                return {"ok": True, "status": status.to_dict(self._reporter.snapshot(self._fleet))}
+            case protocol.Scale(name, count, wait):
+                return self._ask(lambda number: f.Scale(number, name, count, wait))
+            case protocol.Restart(name, wait):
+                return self._ask(lambda number: f.Restart(number, name, wait))
+            case protocol.Reload():
+                return self._ask(_Reload)
+            case protocol.Stop(keep_node):
+                # answered at the very end, so that `richmond stop` returns when all is over
+                return self._ask(lambda _number: _Stop("richmond stop", keep_node))
+
+    def _ask(self, event: Callable[[int], Any]) -> dict[str, Any]:
+        self._requests += 1
+        answer: AsyncResult[dict[str, Any]] = AsyncResult()
+        self._answers[self._requests] = answer
+        self._inbox.put(event(self._requests))
+        return answer.get()
+
+    def _answer(self, request: int, answer: dict[str, Any]) -> None:
+        with suppress(KeyError):
+            self._answers.pop(request).set(answer)
+
+    # Samples.
+
+    def _sample(self) -> None:
+        while True:
+            gevent.sleep(self._settings.richmond.sample_interval_s)
+            if self._fleet.started and not self._stopping:
+                samples = self._reporter.sample(self._fleet)
+                if samples:
+                    self._inbox.put(f.Sampled(samples))
+
+
+def _set_up_log(settings: Settings) -> None:
+    richmond.log.setup(settings.richmond.log, settings.richmond.log_level, settings.richmond.log_messages)
+
+
+def _hash(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _changes(before: f.Fleet, after: f.Fleet) -> str:
+    """What a reload did, for the one who asked for it."""
+    lines = []
+    for name in sorted({*before.classes, *after.classes}):
+        old, new = before.classes.get(name), after.classes.get(name)
+        if old is None:
+            lines.append(f"{name}: new")
+        elif new is None or new.removed:
+            lines.append(f"{name}: removed")
+        elif new.generation != old.generation:
+            lines.append(f"{name}: its workers are replaced one by one")
+        elif new.target != old.target:
+            lines.append(f"{name}: {old.target} -> {new.target} workers")
+    for section in ("ssmi", "amqp", "simulator"):
+        if getattr(before.settings, section) != getattr(after.settings, section):
+            lines.append(f"[{section}]: changed")
+    return "\n".join(lines) or "nothing has changed"

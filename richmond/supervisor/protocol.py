@@ -1,0 +1,77 @@
+"""The control socket's wire format: one JSON object a line, a request and then its answer. No I/O.
+
+By hand: `nc -U var/richmond.sock`, then `{"op": "status"}`.
+
+    {"op": "status"}                                        -> {"ok": true, "status": {...}}
+    {"op": "scale", "class": "EchoWorker", "count": 8}      -> {"ok": true, "text": "..."}
+    {"op": "scale", "class": "EchoWorker", "count": null, "wait": true}
+    {"op": "restart", "class": "EchoWorker", "wait": true}     "class" left out: every class
+    {"op": "reload"}    {"op": "stop"}    {"op": "ping"}
+
+What goes wrong is answered, too: `{"ok": false, "error": "...", "usage": true}`, and the connection stays open.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from richmond.errors import UsageError
+
+MAX_LINE_BYTES = 64 * 1024  # of a request; an answer may be longer
+
+
+class Ping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="ping"):
+    """Answered with the master's pid."""
+
+
+class GetStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="status"):
+    """The whole Snapshot, as `richmond status --json` prints it."""
+
+
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="scale"):
+    """`count` null hands the count back to the policy. `wait`: answer when that many run and consume."""
+
+    name: str = msgspec.field(name="class")
+    count: int | None
+    wait: bool = False
+
+
+class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="restart"):
+    """Replace the workers of a class (null: of all) one by one."""
+
+    name: str | None = msgspec.field(name="class", default=None)
+    wait: bool = False
+
+
+class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="reload"):
+    """Read the ini again, as SIGHUP does; the answer says what is wrong with it."""
+
+
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="stop"):
+    """As SIGTERM. `keep_node`: leave the private RabbitMQ node running."""
+
+    keep_node: bool = False
+
+
+Request = Ping | GetStatus | Scale | Restart | Reload | Stop
+
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+
+
+def decode(line: bytes) -> Request:
+    """UsageError if it is no request."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"not a request: {e}") from e
+
+
+def encode(message: Any) -> bytes:
+    return msgspec.json.encode(message) + b"\n"
+
+
+def failure(error: str, usage: bool = False) -> dict[str, Any]:
+    """`usage`: what was asked for cannot be; the command line exits with 2."""
+    return {"ok": False, "error": error, "usage": usage}

@@ -1,0 +1,160 @@
+"""What the master runs beside the workers: the private node, the simulator, the broker and a look at the queues.
+
+It hands readings from one to the other: the node's port to whoever connects, the simulator's to the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import gevent
+
+from richmond.amqp.client import Client, LinkState
+from richmond.amqp.topology import topology
+from richmond.broker import Broker
+from richmond.errors import AMQPError
+from richmond.rabbitmq import NodeInfo, PrivateNode
+from richmond.settings import AmqpSettings, Settings
+from richmond.simulator import Simulator
+
+log = logging.getLogger(__name__)
+
+DEPTHS_TIMEOUT_S = 3.0
+
+
+class Services:
+    """`on_amqp` is told when RabbitMQ comes and goes."""
+
+    def __init__(self, settings: Settings, on_amqp: Callable[[bool], None]) -> None:
+        self._given = settings
+        self._on_amqp = on_amqp
+        self._node: PrivateNode | None = None
+        self._node_info: NodeInfo | None = None
+        self._simulator: Simulator | None = None
+        self._gateway: tuple[str, int] | None = None  # where the simulator listens
+        self.broker: Broker | None = None
+        self.queues: Client | None = None
+        self.step = ""  # what start() is about, in plain words
+
+    @property
+    def simulator_address(self) -> str:
+        return "{}:{}".format(*self._gateway) if self._gateway else ""
+
+    @property
+    def node_address(self) -> str:
+        return f"{self._node_info.host}:{self._node_info.port}" if self._node_info else ""
+
+    def start(self) -> Settings:
+        """Start all of it, in order; the settings with every address filled in. RichmondError if it cannot be."""
+        given = self._given
+        if given.simulator.enabled:
+            self._start_simulator(given)
+        if given.rabbitmq.private:
+            self.step = "starting the private RabbitMQ node"
+            self._node = PrivateNode(given.richmond.directory / "rabbitmq", given.rabbitmq.port)
+            self._node_info = self._node.start(given.rabbitmq.start_timeout_s)
+        self.step = ""
+        settings = self.resolve(given)
+        self.queues = Client(
+            settings.amqp,
+            name="richmond queues",
+            topology=topology(settings.amqp, settings.workers),
+            on_state=self._on_state,
+        )
+        self.queues.start()
+        self._start_broker(settings)
+        return settings
+
+    def resolve(self, settings: Settings) -> Settings:
+        """`settings` as the workers and the broker need them: where the node and the simulator really are."""
+        if settings.rabbitmq.private and self._node_info is not None:
+            settings = replace(settings, amqp=_of_node(settings.amqp, self._node_info))
+        if settings.simulator.enabled and self._gateway is not None:
+            host, port = self._gateway
+            ssmi = replace(
+                settings.ssmi,
+                host=host,
+                port=port,
+                username=settings.simulator.username,
+                password=settings.simulator.password,
+            )
+            settings = replace(settings, ssmi=ssmi)
+        return settings
+
+    def reconfigure(self, given: Settings) -> Settings:
+        """Take over a changed ini: only what has changed reconnects. Returns it resolved; connecting goes on alone."""
+        old, self._given = self._given, given
+        if given.simulator != old.simulator:
+            self._stop_simulator()
+            if given.simulator.enabled:
+                self._start_simulator(given)
+        if given.rabbitmq != old.rabbitmq:
+            log.warning("[rabbitmq] has changed: that needs richmond stop and richmond start")
+            given = replace(given, rabbitmq=old.rabbitmq)
+        settings = self.resolve(given)
+        gevent.spawn(self._apply, settings)
+        return settings
+
+    def _apply(self, settings: Settings) -> None:
+        if self.queues is not None:
+            self.queues.reconfigure(settings.amqp, topology(settings.amqp, settings.workers))
+        if self.broker is None:
+            self._start_broker(settings)
+        elif _needs_broker(settings):
+            self.broker.reconfigure(settings)
+        else:
+            broker, self.broker = self.broker, None
+            broker.stop(settings.richmond.stop_timeout_s)
+
+    def depths(self, names: list[str]) -> dict[str, tuple[int, int]]:
+        """name -> (ready, consumers); empty while RabbitMQ does not answer."""
+        if self.queues is None:
+            return {}
+        try:
+            with gevent.Timeout(DEPTHS_TIMEOUT_S):
+                return self.queues.depths(names)
+        except (AMQPError, gevent.Timeout):
+            return {}
+
+    def stop_reading(self) -> None:
+        if self.broker is not None:
+            self.broker.stop_reading()
+
+    def stop(self, timeout_s: float, keep_node: bool) -> None:
+        """Send what is on its way to the gateway, then end everything, RabbitMQ last."""
+        if self.broker is not None:
+            self.broker.stop(timeout_s)
+        if self.queues is not None:
+            self.queues.close(0)
+        self._stop_simulator()
+        if self._node is not None and not keep_node:
+            self._node.stop(timeout_s)
+
+    def _on_state(self, state: LinkState) -> None:
+        self._on_amqp(state.name in ("up", "blocked"))
+
+    def _start_broker(self, settings: Settings) -> None:
+        if _needs_broker(settings):
+            self.broker = Broker(settings)
+            self.broker.start()
+
+    def _start_simulator(self, settings: Settings) -> None:
+        self._simulator = Simulator(settings.simulator)
+        self._gateway = self._simulator.start()
+
+    def _stop_simulator(self) -> None:
+        simulator, self._simulator, self._gateway = self._simulator, None, None
+        if simulator is not None:
+            simulator.stop()
+
+
+def _needs_broker(settings: Settings) -> bool:
+    return settings.richmond.broker and bool(settings.ssmi.host)
+
+
+def _of_node(amqp: AmqpSettings, node: NodeInfo) -> AmqpSettings:
+    return replace(
+        amqp, host=node.host, port=node.port, username=node.username, password=node.password, vhost=node.vhost, tls=False
+    )

@@ -1,0 +1,121 @@
+"""One Snapshot of the whole: `richmond status`, its --json and the web serve from it. No I/O.
+
+Durations are seconds, sizes bytes, `since` Unix seconds. `problems` says in plain words what is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Slot(msgspec.Struct, frozen=True):
+    name: str
+    state: str
+    pid: int | None
+    uptime_s: float  # in this state
+    cpu_percent: float | None  # of one core, since the status before
+    memory_bytes: int | None  # resident
+    handled: int  # by this process
+    failed: int
+    generation: int
+    crashes: int  # in a row
+    last_error: str
+    traceback: str
+
+
+class WorkerClass(msgspec.Struct, frozen=True):
+    name: str
+    class_path: str
+    queue: str
+    codes: tuple[str, ...]
+    target: int
+    running: int
+    min: int
+    max: int
+    pinned: bool
+    reason: str  # of the target
+    handled: int  # by all processes that it ever had, while this master runs
+    failed: int
+    slots: tuple[Slot, ...]
+
+
+class Queue(msgspec.Struct, frozen=True):
+    name: str
+    ready: int | None  # None: RabbitMQ does not answer
+    unacked: int | None  # with our own workers or broker
+    in_rate: float | None  # messages/s between the last two samples
+    out_rate: float | None
+    consumers: int | None
+
+
+class Link(msgspec.Struct, frozen=True):
+    name: str  # gateway or rabbitmq
+    address: str
+    state: str
+    since: float
+    last_error: str
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    version: str
+    pid: int
+    ini: str
+    phase: str  # starting, running or stopping
+    started: float
+    links: tuple[Link, ...]
+    classes: tuple[WorkerClass, ...]
+    queues: tuple[Queue, ...]
+    counters: dict[str, int]  # of the broker
+    simulator: str  # its address; empty: a real gateway
+    private_node: str  # its address; empty: your RabbitMQ
+    log_lines_dropped: int
+    last_reload_error: str
+    problems: tuple[str, ...] = ()
+
+
+_GOOD_LINKS = ("up", "off")
+
+
+def with_problems(snapshot: Snapshot, dead_queue: str) -> Snapshot:
+    return msgspec.structs.replace(snapshot, problems=_problems(snapshot, dead_queue))
+
+
+def _problems(snapshot: Snapshot, dead_queue: str) -> tuple[str, ...]:
+    """What an operator who is woken at night has to know first. Empty: healthy."""
+    found = []
+    if snapshot.phase == "stopping":
+        found.append("richmond is stopping")
+    for link in snapshot.links:
+        if link.state not in _GOOD_LINKS:
+            why = f": {link.last_error}" if link.last_error else ""
+            found.append(f"{link.name} {link.address} is {link.state}{why}")
+    for cls in snapshot.classes:
+        for slot in cls.slots:
+            if slot.state in ("FATAL", "BACKOFF"):
+                found.append(f"{slot.name} is {slot.state}: {slot.last_error}")
+        if cls.running < cls.min:
+            found.append(f"{cls.name}: {cls.running} of {cls.target} workers run")
+    for queue in snapshot.queues:
+        if queue.name == dead_queue and queue.ready:
+            found.append(f"{queue.ready} dead letters in {queue.name}: see their x-richmond-reason")
+    if snapshot.last_reload_error:
+        found.append(f"the ini was not taken over: {snapshot.last_reload_error}")
+    if snapshot.log_lines_dropped:
+        found.append(f"{snapshot.log_lines_dropped} log lines could not be written")
+    return tuple(found)
+
+
+def healthy(snapshot: Snapshot) -> bool:
+    """Dead letters alone do not make an installation ill: they wait for a decision, they do not stop a service."""
+    return not [p for p in snapshot.problems if " dead letters in " not in p]
+
+
+def to_dict(snapshot: Snapshot) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(snapshot)
+    return built
+
+
+def from_dict(data: dict[str, Any]) -> Snapshot:
+    return msgspec.convert(data, Snapshot)
