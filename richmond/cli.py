@@ -15,6 +15,7 @@ import richmond
 from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
+from richmond.supervisor.status import Snapshot, from_dict, healthy
 
 CALL_TIMEOUT_S = 10.0
 WAIT_TIMEOUT_S = 600.0
@@ -115,7 +116,6 @@ def start(ini: Path) -> None:
     monkey.patch_all()
     import richmond.log
     from richmond.supervisor.master import Master
-    from richmond.supervisor.status import Snapshot
 
     settings = _load(ini)
     richmond.log.setup(settings.richmond.log, settings.richmond.log_level, settings.richmond.log_messages)
@@ -192,15 +192,14 @@ def stop(ini: Path, keep_node: bool) -> None:
 def status(ini: Path, as_json: bool) -> None:
     """What runs, and what is wrong.
 
-    Exit code: 0 running and healthy, 1 dead but its pid file is there, 3 not running, 150 running but something is wrong.
+    Exit code: 0 running and healthy, 1 dead but its pid file is there, 3 not running, 150 running but something is
+    wrong.
 
     \b
     richmond status
     richmond status --json | jq .problems
     """
     import msgspec
-
-    from richmond.supervisor.status import from_dict, healthy
 
     settings = _load(ini)
     try:

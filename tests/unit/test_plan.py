@@ -23,7 +23,7 @@ workers = 1
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def load(tmp_path):
     def load(text=INI):
         path = tmp_path / "richmond.ini"
@@ -85,7 +85,7 @@ class Play:
         return self.send(f.Tick())
 
 
-@pytest.fixture()
+@pytest.fixture
 def play(load):
     play = Play(load())
     play.up()

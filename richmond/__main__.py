@@ -1,0 +1,5 @@
+"""`python -m richmond` is `richmond`."""
+
+from richmond.cli import main
+
+main()
