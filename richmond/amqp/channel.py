@@ -7,6 +7,7 @@ must not end the connection.
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_tag = frames.tag_and_flags.unpack_from
-_size = frames.body_size.unpack_from
+_unpack_tag = struct.Struct(">QB").unpack_from
+_unpack_size = struct.Struct(">Q").unpack_from
 
 
 class _EventRpc(Rpc):
@@ -103,7 +104,7 @@ class EventChannel(Channel):
 
     def on_deliver(self, data: bytes, position: int) -> None:
         position += 1 + data[position]  # consumer tag: a channel has one consumer
-        self._tag, self._redelivered = _tag(data, position)
+        self._tag, self._redelivered = _unpack_tag(data, position)
         position += 9
         position += 1 + data[position]  # exchange
         self._routing_key = data[position + 1 : position + 1 + data[position]].decode("utf-8", "replace")
@@ -113,7 +114,7 @@ class EventChannel(Channel):
         self._returned = True
 
     def on_header(self, data: bytes, start: int, stop: int) -> None:
-        (self._missing,) = _size(data, start + 4)
+        (self._missing,) = _unpack_size(data, start + 4)
         self._properties = data[start + 12 : stop]
         if not self._missing:
             self._on_content(b"")
@@ -152,7 +153,7 @@ class EventChannel(Channel):
             return
         delivery = Delivery(body, self._routing_key, bool(self._redelivered), self._properties, self, self._tag)
         if self.on_delivery is not None:
-            _call(self.on_delivery, delivery)
+            call(self.on_delivery, delivery)
 
     def _settle(self, sequence: int, result: str | None) -> None:
         publication = self.unconfirmed.pop(sequence, None)
@@ -163,7 +164,7 @@ class EventChannel(Channel):
                 return
             result = "unroutable"
         if publication.on_done is not None:
-            _call(publication.on_done, result)
+            call(publication.on_done, result)
 
     def _close_channel(self, frame_in: commands.Channel.Close) -> None:
         with self._write_lock:
@@ -176,8 +177,9 @@ class EventChannel(Channel):
             self.on_closed(error)
 
 
-def _call(callback: Callable[[Any], None], argument: Any) -> None:
+def call(callback: Callable[[Any], None], argument: Any) -> None:
+    """A callback that raises must not end the thread that serves everybody."""
     try:
         callback(argument)
-    except Exception:  # broad on purpose: the reader serves every channel
-        _log.exception("a callback of the AMQP reader failed")
+    except Exception:  # broad on purpose
+        _log.exception("an AMQP callback failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +18,13 @@ from richmond.amqp import frames
 from richmond.amqp.channel import EventChannel
 from richmond.amqp.stream import EventIO
 
-_start = frames.frame_start.unpack_from
-_index = frames.method_index.unpack_from
-_tag = frames.tag_and_flags.unpack_from
+_unpack_start = struct.Struct(">BHI").unpack_from  # type, channel, length of the payload
+_unpack_index = struct.Struct(">I").unpack_from
+_unpack_tag = struct.Struct(">QB").unpack_from
+
+
+class NotAMQP(Exception):
+    """The other side speaks something else, or another version."""
 
 
 class _TickedHeartbeat(Heartbeat):
@@ -107,6 +112,10 @@ class EventConnection(Connection):
         self._io.close()
         self._mark_closed()
 
+    def abort(self) -> None:
+        """Lose it now: whoever waits for an answer gets an error instead."""
+        self._io.shut()
+
     def write_frame(self, channel_id: int, frame_out: Any) -> None:
         self.write_frames(channel_id, [frame_out])
 
@@ -139,29 +148,29 @@ class EventConnection(Connection):
         position = 0
         rare = False
         while end - position >= 8:
-            kind, channel_id, size = _start(data, position)
+            kind, channel_id, size = _unpack_start(data, position)
             start = position + 7
             stop = start + size
             if kind > frames.HEARTBEAT or size > self.max_frame_size:
-                raise ValueError("not AMQP 0-9-1")
+                raise NotAMQP
             if stop >= end:
                 break
             if data[stop] != 0xCE:
-                raise ValueError("not AMQP 0-9-1")
+                raise NotAMQP
             position = stop + 1
             if kind == frames.BODY:
                 self._channels[channel_id].on_body(data[start:stop])
             elif kind == frames.HEADER:
                 self._channels[channel_id].on_header(data, start, stop)
             elif kind == frames.METHOD:
-                (index,) = _index(data, start)
+                (index,) = _unpack_index(data, start)
                 if index == frames.DELIVER:
                     self._channels[channel_id].on_deliver(data, start + 4)
                 elif index == frames.ACK:
-                    tag, multiple = _tag(data, start + 4)
+                    tag, multiple = _unpack_tag(data, start + 4)
                     self._channels[channel_id].on_confirm(tag, bool(multiple), None)
                 elif index == frames.NACK:
-                    tag, flags = _tag(data, start + 4)
+                    tag, flags = _unpack_tag(data, start + 4)
                     self._channels[channel_id].on_confirm(tag, bool(flags & 1), "refused")
                 elif index == frames.RETURN:
                     self._channels[channel_id].on_return()

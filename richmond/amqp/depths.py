@@ -12,10 +12,13 @@ from amqpstorm.exception import AMQPChannelError
 from amqpstorm.exception import AMQPError as StormError
 
 from richmond.amqp.channel import EventChannel
-from richmond.amqp.connection import EventConnection
+from richmond.amqp.connection import EventConnection, NotAMQP
 from richmond.amqp.explain import explain
 from richmond.amqp.links import RPC_TIMEOUT_S, connect
+from richmond.errors import AMQPError
 from richmond.settings import AmqpSettings
+
+_GOODBYE_S = 2.0
 
 
 class Depths:
@@ -33,13 +36,20 @@ class Depths:
         with self._lock:
             try:
                 return {queue: depth for queue in queues if (depth := self._read_one(queue)) is not None}
-            except (StormError, OSError, ValueError) as e:
+            except (StormError, AMQPError, NotAMQP, OSError) as e:
                 self._drop()
                 raise explain(e, self._settings) from e
 
     def close(self) -> None:
-        with self._lock:
+        if not self._lock.acquire(timeout=_GOODBYE_S):
+            connection = self._connection
+            if connection is not None:
+                connection.abort()  # somebody waits for an answer that does not come
+            self._lock.acquire()
+        try:
             self._drop()
+        finally:
+            self._lock.release()
 
     def _read_one(self, queue: str) -> tuple[int, int] | None:
         if self._connection is None:

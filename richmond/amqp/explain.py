@@ -10,6 +10,7 @@ import ssl
 from amqpstorm.exception import AMQPChannelError
 from amqpstorm.exception import AMQPError as StormError
 
+from richmond.amqp.connection import NotAMQP
 from richmond.errors import AMQPError, AMQPMismatch, AMQPRefused, AMQPUnreachable
 from richmond.settings import AmqpSettings
 
@@ -35,8 +36,10 @@ def _unreachable(error: Exception, settings: AmqpSettings) -> str:
         return f"no TLS with {where} ({error.reason or error}): is this RabbitMQ's TLS port (5671)?"
     if isinstance(error, TimeoutError):
         return f"{where} does not answer: is RabbitMQ frozen, or a firewall in the way? ({error})"
-    if isinstance(error, ValueError):
+    if isinstance(error, NotAMQP):
         return f"{where} does not speak AMQP 0-9-1: check [amqp] port and tls"
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot read {error.filename}: {error.strerror}; check [amqp] tls-ca, tls-cert and tls-key"
     if isinstance(error, AMQPChannelError):
         return f"RabbitMQ at {where} does not answer: {error}"
     return f"the connection to RabbitMQ at {where} broke: {error}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pamqp import commands
@@ -24,16 +25,10 @@ RETURN = 60 << 16 | 50
 ACK = 60 << 16 | 80
 NACK = 60 << 16 | 120
 
-frame_start = struct.Struct(">BHI")  # type, channel, length of the payload
-method_index = struct.Struct(">I")
-tag_and_flags = struct.Struct(">QB")
-body_size = struct.Struct(">Q")
-_length = struct.Struct(">I")
+_uint32 = struct.Struct(">I")
+_uint64 = struct.Struct(">Q")
 _ack = struct.Struct(">BHIHHQBB")
 
-_CONTENT_TYPE = "application/json"
-_PERSISTENT = 2
-_MANDATORY = 1
 _SEQUENCE_DIGITS = 12
 
 
@@ -64,88 +59,81 @@ class Delivery:
         return f"<Delivery {self._tag}: {len(self.body)} bytes, key {self.routing_key!r}>"
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What all publishes to one exchange and key have in common, encoded once."""
+
+    exchange: str
+    routing_key: str
+    method: bytes  # from the length of the method frame to its end
+    header: bytes  # from the length of the header frame to the size of the body
+    properties: bytes  # up to the digits of the message id
+
+
 class Publication:
-    """A message on its way to RabbitMQ, kept until it is confirmed."""
+    """A message on its way to RabbitMQ, kept until it is settled."""
 
-    __slots__ = ("body", "exchange", "headers", "on_done", "retried", "returned", "routing_key")
+    __slots__ = ("body", "on_done", "retried", "returned", "route")
 
-    def __init__(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        headers: Mapping[str, Any] | None,
-        on_done: Callable[[str | None], None] | None,
-    ) -> None:
-        self.exchange = exchange
-        self.routing_key = routing_key
+    def __init__(self, route: Route, body: bytes, on_done: Callable[[str | None], None] | None) -> None:
+        self.route = route
         self.body = body
-        self.headers = headers
         self.on_done = on_done
         self.returned = False  # this attempt came back: no queue is bound
         self.retried = False  # published a second time after a return
 
 
-class Encoder:
-    """Publishing on one channel: method and properties of a route are encoded once.
+def encode_route(exchange: str, routing_key: str, headers: Mapping[str, Any] | None = None) -> Route:
+    """Persistent, mandatory, JSON.
 
     The message id is the publisher's sequence number: a returned message (basic.return has no tag) is known by it.
+    TypeError or ValueError if a name or a header has no AMQP form.
     """
+    method = commands.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
+    payload = _uint32.pack(method.index) + method.marshal()
+    properties = commands.Basic.Properties(
+        content_type="application/json",
+        headers=dict(headers) if headers else None,
+        delivery_mode=2,  # persistent
+        message_id="0" * _SEQUENCE_DIGITS,
+    ).marshal()
+    return Route(
+        exchange,
+        routing_key,
+        method=_uint32.pack(len(payload)) + payload + END,
+        header=struct.pack(">IHH", 12 + len(properties), 60, 0),  # 12: class, weight and size
+        properties=properties[:-_SEQUENCE_DIGITS],
+    )
+
+
+class Encoder:
+    """The frames of publishes on one channel."""
 
     def __init__(self, channel_id: int, max_frame: int) -> None:
-        self._channel_id = channel_id
         self._max_body = max_frame - OVERHEAD
-        self._body_start = struct.pack(">BH", BODY, channel_id)
-        self._routes: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._method, self._header, self._body = (struct.pack(">BH", k, channel_id) for k in (METHOD, HEADER, BODY))
 
     def publish(self, publication: Publication, sequence: int) -> bytes:
-        """All frames of one persistent, mandatory publish."""
+        route = publication.route
         body = publication.body
         size = len(body)
-        if publication.headers:
-            before, after = self._route(publication.exchange, publication.routing_key, publication.headers)
-        else:
-            key = (publication.exchange, publication.routing_key)
-            route = self._routes.get(key)
-            if route is None:
-                route = self._routes[key] = self._route(*key, None)
-            before, after = route
-        parts = [before, body_size.pack(size), after, b"%012x" % sequence, END]
+        parts = [
+            self._method,
+            route.method,
+            self._header,
+            route.header,
+            _uint64.pack(size),
+            route.properties,
+            b"%012x" % sequence,
+            END,
+        ]
         if 0 < size <= self._max_body:
-            parts += (self._body_start, _length.pack(size), body, END)
+            parts += (self._body, _uint32.pack(size), body, END)
         else:
             for start in range(0, size, self._max_body):
                 piece = body[start : start + self._max_body]
-                parts += (self._body_start, _length.pack(len(piece)), piece, END)
+                parts += (self._body, _uint32.pack(len(piece)), piece, END)
         return b"".join(parts)
-
-    def _route(self, exchange: str, routing_key: str, headers: Mapping[str, Any] | None) -> tuple[bytes, bytes]:
-        """What comes before the size of the body, and what comes between it and the sequence number."""
-        method = commands.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
-        payload = method_index.pack(method.index) + method.marshal()
-        encoded = encode_properties(headers)
-        header_length = 12 + len(encoded)  # class, weight and size come first
-        before = (
-            frame_start.pack(METHOD, self._channel_id, len(payload))
-            + payload
-            + END
-            + frame_start.pack(HEADER, self._channel_id, header_length)
-            + struct.pack(">HH", 60, 0)
-        )
-        return before, encoded[:-_SEQUENCE_DIGITS]
-
-
-def encode_properties(headers: Mapping[str, Any] | None) -> bytes:
-    """Properties whose last bytes are the digits of the message id.
-
-    TypeError or ValueError if a header has no AMQP form.
-    """
-    return commands.Basic.Properties(
-        content_type=_CONTENT_TYPE,
-        headers=dict(headers) if headers else None,
-        delivery_mode=_PERSISTENT,
-        message_id="0" * _SEQUENCE_DIGITS,
-    ).marshal()
 
 
 def properties(data: bytes) -> commands.Basic.Properties:

@@ -10,6 +10,7 @@ from amqpstorm.exception import AMQPChannelError
 from richmond.amqp.channel import EventChannel
 from richmond.amqp.connection import EventConnection
 from richmond.amqp.topology import Topology
+from richmond.errors import AMQPUnreachable
 from richmond.settings import AmqpSettings
 
 RPC_TIMEOUT_S = 20
@@ -23,7 +24,7 @@ def connect(
 ) -> EventConnection:
     """`name`: what `rabbitmqctl list_connections client_properties` shows.
 
-    OSError, ValueError or amqpstorm's AMQPError: give them to `explain`.
+    OSError, NotAMQP or an AMQPError of amqpstorm or ours: give them to `explain`.
     """
     connection = EventConnection(
         settings.host,
@@ -39,7 +40,13 @@ def connect(
         on_lost=on_lost,
         on_blocked=on_blocked,
     )
-    connection.open()
+    try:
+        connection.open()
+    except (ConnectionResetError, BrokenPipeError) as e:
+        raise AMQPUnreachable(
+            f"{settings.host}:{settings.port} hung up during the handshake: is it RabbitMQ's AMQP port, "
+            f"{'with' if settings.tls else 'without'} TLS?"
+        ) from e
     return connection
 
 
