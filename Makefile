@@ -1,0 +1,57 @@
+# From a clean clone to a running Richmond. `make` alone lists the targets.
+
+VE := ve
+CONFIG := etc/richmond.ini
+PYTEST_ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast bench cover lint types fmt rabbitmq clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VE)/.installed rabbitmq ## set up what is missing, then start Richmond with a gateway simulator; Ctrl-C ends it
+	@exec $(VE)/bin/richmond start -c $(CONFIG)
+
+test: $(VE)/.installed-dev rabbitmq ## set up what is missing, then run all tests
+	@$(VE)/bin/pytest -n auto $(PYTEST_ARGS)
+
+test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
+	@$(VE)/bin/pytest -n auto -m "not services" $(PYTEST_ARGS)
+
+bench: $(VE)/.installed rabbitmq ## measure: start, scaling, memory, idle CPU, messages per second
+	@$(VE)/bin/python -m bench
+
+cover: $(VE)/.installed-dev rabbitmq ## all tests, with the lines that none of them reached
+	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+lint: $(VE)/.installed-dev ## style, types and the layers of imports
+	@$(VE)/bin/ruff check .
+	@$(VE)/bin/ruff format --check .
+	@$(VE)/bin/mypy
+	@$(VE)/bin/lint-imports
+
+types: $(VE)/.installed-dev ## mypy alone
+	@$(VE)/bin/mypy
+
+fmt: $(VE)/.installed-dev ## format, and repair what ruff can repair
+	@$(VE)/bin/ruff check --fix .
+	@$(VE)/bin/ruff format .
+
+rabbitmq: ## install RabbitMQ's server from Debian if it is missing, without a system-wide broker
+	@scripts/install-rabbitmq.sh
+
+clean: ## remove the virtual environment, builds and caches; var/ stays, the queues are in it
+	@rm -rf $(VE) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VE)/.installed: setup.py scripts/make-venv.sh
+	@scripts/make-venv.sh $(VE)
+	@echo "Installing Richmond into $(VE)/"
+	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VE)/.installed-dev: $(VE)/.installed
+	@echo "Installing the development tools into $(VE)/"
+	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
