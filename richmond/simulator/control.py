@@ -54,12 +54,18 @@ class ControlPort:
         self._server = StreamServer(listener, self._serve, spawn=Pool())
         self._server.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
+        """Hang up all telephones and let them go; `stop` waits for them."""
         if self._server is None:
             return
         self._server.close()
         for phones in tuple(self._connections):
+            self._gone(phones)
             phones.outbox.finish()
+
+    def stop(self) -> None:
+        if self._server is None:
+            return
         self._server.stop(timeout=LINGER_S)
         with contextlib.suppress(FileNotFoundError):
             # Somebody may have put another socket there meanwhile.
@@ -88,10 +94,11 @@ class ControlPort:
                 return msisdn
 
     def _gone(self, phones: _Phones) -> None:
-        for msisdn in phones.numbers:
-            del self._holders[msisdn]
+        while phones.numbers:
+            msisdn = phones.numbers.pop()
             if msisdn in self._host.gateway.subscribers:
                 self._host.perform(self._host.gateway.hangup(msisdn))
+            del self._holders[msisdn]
 
     def status(self) -> wire.Status:
         return self._host.status(len(self._holders))

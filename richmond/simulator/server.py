@@ -28,7 +28,7 @@ HOST = "127.0.0.1"  # for development: the account's password is in an ini that 
 LOGIN_TIMEOUT_S = 30.0
 MAX_CONNECTIONS = 256  # of SSMI clients
 MAX_LINE_BYTES = 65536
-UNREAD_BYTES = 16 * 1024 * 1024  # of lines, before a client that does not read is cut off
+UNREAD_BYTES = 8 * 1024 * 1024  # of lines, before a client that does not read is cut off
 
 
 class Simulator:
@@ -41,6 +41,7 @@ class Simulator:
             session_timeout_s=settings.session_timeout_s,
             extended=settings.extended,
         )
+        self.address: tuple[str, int] = (HOST, settings.port)  # the real port from `start` on
         self._settings = settings
         self._encoding = encoding
         self._control = ControlPort(settings.socket, self)
@@ -66,25 +67,21 @@ class Simulator:
         except BaseException:
             listener.close()
             raise
+        self.address = listener.getsockname()
         self._server = StreamServer(listener, self._serve, spawn=Pool(MAX_CONNECTIONS))
         self._server.start()
         self._clock = gevent.spawn(self._run_clock)
         return self.address
 
-    @property
-    def address(self) -> tuple[str, int]:
-        assert self._server is not None
-        host, port = self._server.socket.getsockname()
-        return host, port
-
     def stop(self) -> None:
-        """Close everything, after what waits has been sent; the telephones' socket is removed."""
-        self._control.stop()
+        """Hang up everywhere, send what waits, close; at most LINGER_S. The telephones' socket is removed."""
+        self._control.close()
         if self._server is not None:
             self._server.close()
             for outbox in tuple(self._outboxes.values()):
                 outbox.finish()
             self._server.stop(timeout=LINGER_S)
+        self._control.stop()
         if self._clock is not None:
             self._clock.kill()
 
