@@ -25,24 +25,14 @@ DEAD_WITH_PID_FILE = 1
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Failure(click.ClickException):
-    """A RichmondError as click shows it: its text, no traceback."""
-
-    def __init__(self, error: RichmondError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code
-
-    def show(self, file: Any = None) -> None:
-        for line in self.message.splitlines():
-            click.echo(f"richmond: {line}", err=True, file=file)
-
-
 class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except RichmondError as e:
-            raise _Failure(e) from e
+            for line in str(e).splitlines():
+                click.echo(f"richmond: {line}", err=True)
+            ctx.exit(e.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of a day's work, not of the alphabet
@@ -114,11 +104,10 @@ def start(ini: Path) -> None:
     from gevent import monkey
 
     monkey.patch_all()
-    import richmond.log
-    from richmond.supervisor.master import Master
+    from richmond.supervisor.master import Master, prepare
 
     settings = _load(ini)
-    richmond.log.setup(settings.richmond.log, settings.richmond.log_level, settings.richmond.log_messages)
+    prepare(settings)
 
     def on_up(snapshot: Snapshot) -> None:
         click.echo(_banner(snapshot, settings))

@@ -26,6 +26,10 @@ class ConfigError(RichmondError):
         self.problems = problems
 
 
+class InstallationError(RichmondError):
+    """The installation's own files cannot be written where the ini puts them."""
+
+
 class AlreadyRunning(RichmondError):
     """Another master holds this installation; the text names its pid."""
 

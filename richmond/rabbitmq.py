@@ -25,10 +25,11 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from richmond.errors import RabbitMQError, RabbitMQMissing
+from richmond.settings import AmqpSettings
 
 HOST = "127.0.0.1"
 USERNAME = "richmond"
@@ -62,6 +63,18 @@ class NodeInfo:
     vhost: str
     pid: int
     adopted: bool = False  # it was running already
+
+    def apply(self, amqp: AmqpSettings) -> AmqpSettings:
+        """`amqp` as whoever connects to this node needs it."""
+        return replace(
+            amqp,
+            host=self.host,
+            port=self.port,
+            username=self.username,
+            password=self.password,
+            vhost=self.vhost,
+            tls=False,
+        )
 
 
 class PrivateNode:

@@ -61,7 +61,7 @@ def run_worker(settings: Settings, name: str) -> int:
 
 def run_simulator(settings: Settings) -> int:
     """The gateway simulator, until SIGTERM or Ctrl-C. The caller has patched the standard library for gevent."""
-    from richmond.simulator import Simulator
+    from richmond.simulator.server import Simulator
 
     _log_to(settings, "simulator")
     simulator = Simulator(settings.simulator)

@@ -24,7 +24,7 @@ from gevent.queue import Empty, Queue
 
 import richmond.log
 from richmond import config
-from richmond.errors import ConfigError, RichmondError
+from richmond.errors import ConfigError, InstallationError, RichmondError
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
@@ -56,6 +56,20 @@ class _Broken:
     """A service could not be started: without it there is nothing to run."""
 
     error: RichmondError
+
+
+def prepare(settings: Settings) -> None:
+    """Make the directories that the ini names, and log to where it says. InstallationError if that cannot be."""
+    places = settings.richmond
+    files = [places.pid_file, places.socket, settings.simulator.socket, *([places.log] if places.log else [])]
+    try:
+        for directory in {places.directory, *(file.parent for file in files)}:
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _set_up_log(settings)
+    except OSError as e:
+        raise InstallationError(
+            f"{e.filename}: {e.strerror}; make it writable, or set directory in [richmond] of {settings.path}"
+        ) from e
 
 
 class Master:
@@ -234,8 +248,8 @@ class Master:
                 return {"ok": True, "pid": os.getpid()}
             case protocol.GetStatus():
                 return {"ok": True, "status": status.to_dict(self._reporter.snapshot(self._fleet))}
-            case protocol.Scale(name, count, wait):
-                return self._ask(lambda number: f.Scale(number, name, count, wait))
+            case protocol.Scale(worker, count, wait):
+                return self._ask(lambda number: f.Scale(number, worker, count, wait))
             case protocol.Restart(name, wait):
                 return self._ask(lambda number: f.Restart(number, name, wait))
             case protocol.Reload():
@@ -249,7 +263,8 @@ class Master:
         answer: AsyncResult[dict[str, Any]] = AsyncResult()
         self._answers[self._requests] = answer
         self._inbox.put(event(self._requests))
-        return answer.get()
+        found: dict[str, Any] = answer.get()
+        return found
 
     def _answer(self, request: int, answer: dict[str, Any]) -> None:
         with suppress(KeyError):

@@ -33,7 +33,7 @@ class GetStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="scale"):
     """`count` null hands the count back to the policy. `wait`: answer when that many run and consume."""
 
-    name: str = msgspec.field(name="class")
+    worker: str = msgspec.field(name="class")
     count: int | None
     wait: bool = False
 
@@ -41,7 +41,7 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="restart"):
     """Replace the workers of a class (null: of all) one by one."""
 
-    name: str | None = msgspec.field(name="class", default=None)
+    worker: str | None = msgspec.field(name="class", default=None)
     wait: bool = False
 
 

@@ -12,7 +12,7 @@ from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import policy, status
-from richmond.supervisor.lifecycle import State
+from richmond.supervisor.lifecycle import Slot, State
 from richmond.supervisor.metrics import Counts, Processes, Totals
 from richmond.supervisor.services import Services
 
@@ -71,19 +71,17 @@ class Reporter:
     def _links(self, settings: Settings) -> Iterable[status.Link]:
         broker = self._services.broker
         if broker is not None:
-            s = broker.status()
+            both = broker.status()
             address = f"{settings.ssmi.host}:{settings.ssmi.port}"
-            yield status.Link("gateway", address, s.link, s.link_since, s.link_error)
-            amqp = s.amqp
+            yield status.Link("gateway", address, both.link.state, both.link.since, both.link.error)
+            rabbitmq = both.amqp.state, both.amqp.since, both.amqp.error
         else:
             why = "" if settings.richmond.broker else "broker = no"
             yield status.Link("gateway", "", "off" if why else "starting", self._started, why)
-            amqp = self._services.queues.state if self._services.queues is not None else None
+            state = self._services.queues.state if self._services.queues is not None else None
+            rabbitmq = (state.name, state.since, state.error) if state else ("starting", self._started, "")
         address = f"{settings.amqp.host}:{settings.amqp.port}" if settings.amqp.host else "private node"
-        if amqp is None:
-            yield status.Link("rabbitmq", address, "starting", self._started, self._services.step)
-        else:
-            yield status.Link("rabbitmq", address, amqp.name, amqp.since, amqp.error)
+        yield status.Link("rabbitmq", address, *rabbitmq)
 
     def _classes(self, fleet: f.Fleet) -> Iterable[status.WorkerClass]:
         totals = self.count(fleet)
@@ -106,7 +104,7 @@ class Reporter:
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 
-    def _slot(self, slot: f.Slot, usage: Mapping[int, tuple[float, int]]) -> status.Slot:
+    def _slot(self, slot: Slot, usage: Mapping[int, tuple[float, int]]) -> status.Slot:
         reading = self._counts.row(slot.row)
         own = reading if reading.pid == slot.pid else None
         cpu, memory = usage.get(slot.pid or 0, (None, None))

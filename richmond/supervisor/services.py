@@ -16,8 +16,8 @@ from richmond.amqp.topology import topology
 from richmond.broker import Broker
 from richmond.errors import AMQPError
 from richmond.rabbitmq import NodeInfo, PrivateNode
-from richmond.settings import AmqpSettings, Settings
-from richmond.simulator import Simulator
+from richmond.settings import Settings
+from richmond.simulator.server import Simulator
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Services:
     def resolve(self, settings: Settings) -> Settings:
         """`settings` as the workers and the broker need them: where the node and the simulator really are."""
         if settings.rabbitmq.private and self._node_info is not None:
-            settings = replace(settings, amqp=_of_node(settings.amqp, self._node_info))
+            settings = replace(settings, amqp=self._node_info.apply(settings.amqp))
         if settings.simulator.enabled and self._gateway is not None:
             host, port = self._gateway
             ssmi = replace(
@@ -152,9 +152,3 @@ class Services:
 
 def _needs_broker(settings: Settings) -> bool:
     return settings.richmond.broker and bool(settings.ssmi.host)
-
-
-def _of_node(amqp: AmqpSettings, node: NodeInfo) -> AmqpSettings:
-    return replace(
-        amqp, host=node.host, port=node.port, username=node.username, password=node.password, vhost=node.vhost, tls=False
-    )
