@@ -46,6 +46,7 @@ from richmond.ssmi.lines import (
 from richmond.ssmi.text import fit
 
 __all__ = [
+    "HEADER",
     "Ack",
     "BinaryMo",
     "Command",

@@ -1,0 +1,71 @@
+"""What becomes of a worker's reply: a line for the gateway, or a reason why not. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from richmond import messages
+from richmond.errors import MessageError, SSMIUsageError
+from richmond.ssmi.codec import SendExtendedUssd, SendUssd, UssdType, encode
+from richmond.ssmi.sessions import Session, SessionTable
+from richmond.ssmi.text import fit, ussd_fits
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`ended`: the session that it ends, open again should the line not get there. `replaced`: characters."""
+
+    data: bytes
+    msisdn: str
+    ended: Session | None
+    replaced: int
+    too_long: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`reason`: short and stable; `detail`: never quotes the message."""
+
+    reason: str
+    detail: str
+
+
+def decide(body: bytes, sessions: SessionTable, encoding: str, now: float) -> Line | Refused:
+    """Later replies of the same burst are judged as if this one had been sent already."""
+    try:
+        reply = messages.decode_reply(body)
+        # What begins a session needs none: type 6 on 110, type 1 on 120.
+        begins = reply.ussd_type == (UssdType.NETWORK if reply.genfields is None else UssdType.NEW)
+        if not reply.msisdn:
+            return Refused("no-msisdn", "msisdn is empty")
+        if not begins:
+            refusal = sessions.refusal(reply.msisdn, reply.session, now)
+            if refusal is not None:
+                return Refused(refusal, "the session that it answers is not open any more")
+        message, replaced = fit(reply.message, encoding)
+        command = (
+            SendUssd(reply.msisdn, reply.ussd_type, message)
+            if reply.genfields is None
+            else SendExtendedUssd(reply.msisdn, reply.ussd_type, tuple(reply.genfields), message)
+        )
+        data = encode(command, encoding)
+    except (MessageError, SSMIUsageError) as e:
+        return Refused(e.reason, str(e))
+    ended = sessions.replied(reply.msisdn, reply.ussd_type, now)
+    return Line(data, reply.msisdn, ended, replaced, not ussd_fits(message))
+
+
+def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], wall: float) -> dict[str, Any]:
+    """`headers`: of the reply itself; the worker that wrote it may have put its name there."""
+    dead: dict[str, Any] = {
+        "x-richmond-reason": refused.reason,
+        "x-richmond-exception": refused.detail,
+        "x-richmond-time": datetime.fromtimestamp(wall, UTC).isoformat(),
+        "x-richmond-queue": queue,
+    }
+    worker = headers.get("x-richmond-worker")
+    if isinstance(worker, str):
+        dead["x-richmond-worker"] = worker
+    return dead
