@@ -62,6 +62,13 @@ def _load(ini: Path) -> Settings:
     return config.load(ini, os.environ)
 
 
+def _find(ini: Path) -> Settings:
+    """For verbs that talk to a running master: it has its own settings, and judges the ini itself."""
+    from richmond import config
+
+    return config.load_anyhow(ini, os.environ)
+
+
 def _call(settings: Settings, request: protocol.Request, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
     from richmond.supervisor.control import call
 
@@ -70,7 +77,7 @@ def _call(settings: Settings, request: protocol.Request, timeout_s: float = CALL
 
 def _complete_class(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        settings = _load(Path(ctx.params.get("ini") or _default_ini()))
+        settings = _find(Path(ctx.params.get("ini") or _default_ini()))
     except RichmondError:
         return []
     return [CompletionItem(w.name) for w in settings.workers if w.name.startswith(incomplete)]
@@ -160,7 +167,7 @@ def stop(ini: Path, keep_node: bool) -> None:
     """
     from richmond.rabbitmq import PrivateNode
 
-    settings = _load(ini)
+    settings = _find(ini)
     timeout_s = settings.richmond.stop_timeout_s
     try:
         answer = _call(settings, protocol.Stop(keep_node), 2 * timeout_s + CALL_TIMEOUT_S)
@@ -190,7 +197,7 @@ def status(ini: Path, as_json: bool) -> None:
     """
     import msgspec
 
-    settings = _load(ini)
+    settings = _find(ini)
     try:
         answer = _call(settings, protocol.GetStatus())
     except NotRunning as e:
@@ -230,7 +237,7 @@ def scale(ini: Path, wait: bool, worker: str, count: str) -> None:
     except ValueError:
         raise UsageError(f"{count!r} is neither a number nor auto; try: richmond scale {worker} 8") from None
     timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
-    click.echo(_call(_load(ini), protocol.Scale(worker, number, wait), timeout_s)["text"])
+    click.echo(_call(_find(ini), protocol.Scale(worker, number, wait), timeout_s)["text"])
 
 
 @cli.command()
@@ -243,12 +250,7 @@ def reload(ini: Path) -> None:
     \b
     richmond reload
     """
-    click.echo(_call(_load_for_call(ini), protocol.Reload())["text"])
-
-
-def _load_for_call(ini: Path) -> Settings:
-    """The ini may be broken just now, and it is the master who says so: then its socket is found from the default."""
-    return _load(ini)
+    click.echo(_call(_find(ini), protocol.Reload())["text"])
 
 
 @cli.command()
@@ -263,7 +265,7 @@ def restart(ini: Path, wait: bool, worker: str | None) -> None:
     richmond restart --wait
     """
     timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
-    click.echo(_call(_load(ini), protocol.Restart(worker, wait), timeout_s)["text"])
+    click.echo(_call(_find(ini), protocol.Restart(worker, wait), timeout_s)["text"])
 
 
 @cli.command()

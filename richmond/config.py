@@ -62,6 +62,15 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def load_anyhow(path: Path, environ: Mapping[str, str]) -> Settings:
+    """As much as can be understood, for a command that only has to find the running master: an ini with a mistake in
+    it must not keep anybody from `status` or `stop`. ConfigError if there is no file to read."""
+    text = read(path, environ)
+    if text.problems and not text.conf:
+        raise ConfigError([problem.render(path) for problem in text.problems])
+    return _Loader(path, text).settings()
+
+
 def class_path(name: str) -> str:
     """The dotted path of a class that the ini or the command line names, perhaps by its short name."""
     return SHORT_NAMES.get(name, name)

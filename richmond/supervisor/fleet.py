@@ -9,7 +9,7 @@ from richmond.settings import Settings, WorkerSettings
 from richmond.supervisor import jobs, policy
 from richmond.supervisor.lifecycle import Slot, State
 
-ROWS = 1024  # of the scoreboard: more than twice as many workers as anybody runs on a host
+ROWS = 8192  # of the scoreboard: more than twice as many workers as anybody runs on a host
 PROBE_FIRST_S = 60.0
 PROBE_MAX_S = 600.0
 

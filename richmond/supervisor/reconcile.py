@@ -57,7 +57,7 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
 
     running = sum(s.state is State.RUNNING for s in current)
     excess = min(len(old), max(0, running + len(old) - want))
-    stop(sorted(old, key=_first_to_go)[:excess])
+    stop(sorted(old, key=lambda s: s.index)[:excess])  # lowest first: the next new one takes its number
 
     missing = max(0, want - len(current))
     if old:
