@@ -1,0 +1,6 @@
+"""The simulator's process is started as in tests/edge."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "edge"))
