@@ -32,12 +32,14 @@ class Spawner:
         self._control: socket.socket | None = None
         self._starting: list[str] = []  # slots ordered, and not yet heard of
         self._workers: dict[int, str] = {}  # pid to slot: the spawner's own
+        self._early: list[jobs.Ready | jobs.Failed] = []  # from workers whose Forked is on its way
         self._orphans: dict[int, int] = {}  # pid to pidfd: of a spawner that died
         # Both outlive a spawner: its workers go on draining with them.
         self._reports, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lifeline_read, self._lifeline = os.pipe2(os.O_CLOEXEC)
-        self._reports_thread = threading.Thread(target=self._read_reports, name="reports", daemon=True)
-        self._reports_thread.start()
+        self._reports.setblocking(False)
+        self._reader: threading.Thread | None = None
+        self._closing = False
 
     @property
     def pid(self) -> int | None:
@@ -66,7 +68,8 @@ class Spawner:
                 ours.close()
                 raise
         self._control = ours
-        threading.Thread(target=self._read_events, args=(ours, self._process), name="spawner", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(ours, self._process), name="spawner", daemon=True)
+        self._reader.start()
 
     def spawn(self, job: jobs.WorkerJob) -> None:
         """Order a worker; Forked or SpawnFailed tells what came of it."""
@@ -86,7 +89,8 @@ class Spawner:
             _order(control, jobs.Kill(slot, pid, number))
 
     def close(self, timeout_s: float) -> None:
-        """End the spawner, which first lets workers that are left drain for their orphan_timeout_s. Then kill it."""
+        """End the spawner, which first lets workers that are left drain for their orphan_timeout_s; else kill it."""
+        self._closing = True
         os.close(self._lifeline)
         if self._control is not None and self._process is not None:
             self._control.shutdown(socket.SHUT_WR)
@@ -95,30 +99,67 @@ class Spawner:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._workers_end.shutdown(socket.SHUT_RDWR)
-        self._reports_thread.join()
+        if self._reader is not None:
+            self._reader.join()
         self._reports.close()
         self._workers_end.close()
         os.close(self._lifeline_read)
 
-    def _read_events(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        while packet := _receive(control):
-            event = jobs.decode_event(packet)
-            match event:
-                case jobs.Forked(slot, pid):
-                    self._starting.remove(slot)
-                    self._workers[pid] = slot
-                case jobs.SpawnFailed(slot):
-                    self._starting.remove(slot)
-                case jobs.Exited(_, pid):
-                    del self._workers[pid]
-            self._on_event(event)
+    def _read(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """Until the spawner has ended. Of one worker come Forked, its reports, Exited, in this order."""
+        # A worker that is stopped right after the fork keeps the control socket open: its end says less than this.
+        pidfd = _open_pidfd(process.pid)
+        poll = select.poll()
+        for fd in (control.fileno(), self._reports.fileno(), pidfd):
+            if fd is not None:
+                poll.register(fd, select.POLLIN)
+        while True:
+            ready = [fd for fd, _ in poll.poll()]
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self._take_report(jobs.decode_event(self._reports.recv(jobs.MAX_PACKET_BYTES)))
+            if control.fileno() in ready:
+                packet = _receive(control)
+                if not packet:
+                    break
+                self._take_event(jobs.decode_event(packet))
+            elif pidfd in ready:
+                break
+        if pidfd is not None:
+            os.close(pidfd)
+        self._end(control, process)
+
+    def _take_report(self, report: jobs.Event) -> None:
+        assert isinstance(report, jobs.Ready | jobs.Failed)
+        if report.pid in self._workers or report.pid in self._orphans:
+            self._on_event(report)
+        else:
+            self._early.append(report)
+
+    def _take_event(self, event: jobs.Event) -> None:
+        self._on_event(event)
+        match event:
+            case jobs.Forked(slot, pid):
+                self._starting.remove(slot)
+                self._workers[pid] = slot
+                early, self._early = self._early, []
+                for report in early:
+                    self._take_report(report)
+            case jobs.SpawnFailed(slot):
+                self._starting.remove(slot)
+            case jobs.Exited(_, pid):
+                del self._workers[pid]
+
+    def _end(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
         self._control = None
         control.close()
         self._orphans |= {pid: pidfd for pid in self._workers if (pidfd := _open_pidfd(pid)) is not None}
         workers, self._workers = self._workers, {}
         lost, self._starting = self._starting, []
+        self._early.clear()
+        if self._closing:
+            return
         self._on_event(jobs.SpawnerDied(status))
         for slot in lost:
             self._on_event(jobs.SpawnFailed(slot, "the spawner ended before it could fork"))
@@ -129,20 +170,18 @@ class Spawner:
                 self._on_event(jobs.Exited(slot, pid))
 
     def _await_orphan(self, slot: str, pid: int) -> None:
-        select.select([self._orphans[pid]], [], [])
+        poll = select.poll()
+        poll.register(self._orphans[pid], select.POLLIN)
+        poll.poll()
         # gevent's loop reaps every child of its process, and may have done so already.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
         os.close(self._orphans.pop(pid))
         self._on_event(jobs.Exited(slot, pid))
 
-    def _read_reports(self) -> None:
-        while packet := _receive(self._reports):
-            self._on_event(jobs.decode_event(packet))
-
 
 def _order(control: socket.socket, order: jobs.Order) -> None:
-    with contextlib.suppress(OSError):  # the spawner has ended: _read_events says what follows from it
+    with contextlib.suppress(OSError):  # the spawner has ended: _end says what follows from it
         control.send(jobs.encode(order))
 
 

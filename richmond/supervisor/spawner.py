@@ -135,9 +135,9 @@ class Spawner:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
-            for number in (*_IGNORED, signal.SIGCHLD):
+            # Ctrl-C and a reload are for the master, whoever they are sent to: they stay ignored.
+            for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the master, whoever it is sent to
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             linux.signal_on_parents_death(signal.SIGTERM)
             if os.getppid() != self._pid:
