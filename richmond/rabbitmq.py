@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import select
 import shlex
@@ -45,7 +46,10 @@ _INSTALL = (
 )
 # Below Linux's range of ephemeral ports (32768 up), so that no outgoing connection takes one between choice and use.
 _PORTS = range(20000, 32768)
+_LOG_PREFIX = re.compile(r"[0-9-]{10} [0-9:.]+\+")  # of what RabbitMQ also writes without it, and better readable
 _PROBE_INTERVAL_S = 0.05
+_ADOPT_TIMEOUT_S = 15  # its master may have died while it was still starting
+_SILENT_GRACE_S = 2
 _MEMORY_BYTES = 1 << 30
 _DISK_FREE_BYTES = 50_000_000
 
@@ -85,7 +89,6 @@ class PrivateNode:
         self.directory = directory.absolute()
         self.log = self.directory / "rabbitmq.log"
         self._port = port
-        self._child: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout_s: float) -> NodeInfo:
         """Return once the node accepts connections; adopt it if it already runs.
@@ -96,7 +99,7 @@ class PrivateNode:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             state = self._read_state()
-            adopted = self._adopt(state, time.monotonic() + timeout_s / 2)
+            adopted = self._adopt(state, time.monotonic() + min(timeout_s / 2, _ADOPT_TIMEOUT_S))
             if adopted is not None:
                 return adopted
             program = _find_program()
@@ -132,28 +135,32 @@ class PrivateNode:
             _log.warning("private RabbitMQ node: pid %d does not answer on port %d, replacing it", pid, info.port)
         else:
             _log.warning("private RabbitMQ node: pid %d runs, but its password is lost, replacing it", pid)
-        self._end(pid, 10)
+        self._end(pid, _SILENT_GRACE_S)
         return None
 
     def _launch(self, program: str, state: dict[str, object], deadline: float) -> NodeInfo:
         wanted = self._port or _number(state.get("port"))
-        port = wanted if wanted and _is_free(wanted) else _free_port()
-        if wanted and port != wanted:
-            _log.warning("private RabbitMQ node: port %d is taken, using %d", wanted, port)
-        dist_port = _free_port(without=port)
-        password = secrets.token_urlsafe(24)
-        self._write_files(port, dist_port, password)
-        pid = self._spawn(program, port, dist_port)
-        state = {"pid": pid, "host": HOST, "port": port, "username": USERNAME, "password": password, "vhost": VHOST}
-        self._write_state(state)
-        if self._await(pid, port, deadline):
-            return _info(state, pid, adopted=False)
-        died = not _alive(pid)
-        self._end(pid, 0)
-        self._write_state({**state, "pid": 0})
+        while True:
+            port = wanted if wanted and _is_free(wanted) else _free_port()
+            if wanted and port != wanted:
+                _log.warning("private RabbitMQ node: port %d is taken, using %d", wanted, port)
+            dist_port = _free_port(without=port)
+            password = secrets.token_urlsafe(24)
+            self._write_files(port, dist_port, password)
+            pid = self._spawn(program, port, dist_port)
+            state = {"pid": pid, "host": HOST, "port": port, "username": USERNAME, "password": password, "vhost": VHOST}
+            self._write_state(state)
+            if self._await(pid, port, deadline):
+                return _info(state, pid, adopted=False)
+            died = not _alive(pid)
+            self._end(pid, 0)
+            self._write_state({**state, "pid": 0})
+            log = self._log_tail()
+            if not (died and "eaddrinuse" in log):  # else somebody took a port in the seconds since we chose it
+                break
         what = "ended while it started" if died else "did not accept connections in time"
         raise RabbitMQError(
-            f"private RabbitMQ node: it {what}; the end of its log ({self.log}):\n{self._log_tail()}\n"
+            f"private RabbitMQ node: it {what}; from start.log and rabbitmq.log in {self.directory}:\n{log}\n"
             f"If its data is damaged and its messages can go, move {self.directory} away and start again"
         )
 
@@ -187,17 +194,18 @@ class PrivateNode:
             "ERL_CRASH_DUMP_BYTES": "0",  # it would hold the messages
             "detached": "1",  # the script execs the VM, without a shell in between
         }
-        with (here / "start.log").open("wb") as output:
-            self._child = subprocess.Popen(
-                [program],
-                cwd=here,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return self._child.pid
+        # The shell in between ends at once, so the node is nobody's child: it may outlive this process, and nobody but
+        # init has to reap it.
+        shell = subprocess.run(
+            ["/bin/sh", "-c", '"$0" >start.log 2>&1 </dev/null & echo $!', program],
+            cwd=here,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            check=True,
+        )
+        return int(shell.stdout)
 
     def _write_files(self, port: int, dist_port: int, password: str) -> None:
         memory = min(_MEMORY_BYTES, int(0.4 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
@@ -247,7 +255,7 @@ class PrivateNode:
         return False
 
     def _end(self, pid: int, grace_s: float) -> bool:
-        """End `pid` and reap it if it is ours; False if it had to be killed."""
+        """End `pid`; False if it had to be killed."""
         with contextlib.closing(_PidFd(pid)) as process:
             clean = True
             process.signal(signal.SIGTERM if grace_s else signal.SIGKILL)
@@ -255,8 +263,6 @@ class PrivateNode:
                 clean = False
                 process.signal(signal.SIGKILL)
                 process.ended(10)
-        if self._child is not None:
-            self._child.poll()
         return clean
 
     def _living_pid(self, state: dict[str, object]) -> int:
@@ -264,8 +270,6 @@ class PrivateNode:
 
         The node's environment names its directory, which neither a reused pid nor a copy of the directory can fake.
         """
-        if self._child is not None:
-            self._child.poll()
         recorded = [_number(state.get("pid"))]
         with contextlib.suppress(OSError, ValueError):  # written by the node: there even if our own record is lost
             recorded.append(int((self.directory / "rabbitmq.pid").read_text()))
@@ -289,11 +293,14 @@ class PrivateNode:
         new.replace(self.directory / "node.json")
 
     def _log_tail(self, lines: int = 15) -> str:
-        tail: list[str] = []
-        for path in (self.directory / "start.log", self.log):
+        """Why it did not start: what follows BOOT FAILED, else the last lines."""
+        log: list[str] = []
+        for path in (self.log, self.directory / "start.log"):
             with contextlib.suppress(OSError):
-                tail += [line for line in path.read_text("utf-8", "replace")[-8192:].splitlines() if line.strip()]
-        return "\n".join(f"  {line}" for line in tail[-lines:]) or "  (empty)"
+                log += path.read_text("utf-8", "replace")[-16384:].splitlines()
+        log = [line for line in log if line.strip() and not _LOG_PREFIX.match(line)] or log
+        failed = next((at for at, line in enumerate(log) if line.startswith("BOOT FAILED")), len(log) - lines)
+        return "\n".join(f"  {line}" for line in log[max(0, failed) :][:lines]) or "  (empty)"
 
 
 class _PidFd:
