@@ -368,7 +368,11 @@ def simulator(ini: Path) -> None:
 
 @cli.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    \b
+    richmond version
+    """
     click.echo(f"richmond {richmond.__version__}")
 
 
