@@ -216,7 +216,7 @@ class Gateway:
 
     def _goodbye(self, timeout_s: float) -> None:
         """Closing a socket with unread bytes resets it, and what was in it is lost: so read to the end first."""
-        conn = self._conn
+        conn, was_up = self._conn, self.up
         deadline = time.monotonic() + timeout_s
         if conn is not None:
             self._stop_reader(conn)
@@ -226,8 +226,14 @@ class Gateway:
             return
         conn.closing = True
         conn.writable.set()
-        conn.writer.join(timeout_s / 2)
+        if was_up:
+            conn.writer.join(timeout_s / 2)
+            self._read_to_the_end(conn, deadline)
         conn.writer.kill()
+        conn.sock.close()
+        self._conn = None
+
+    def _read_to_the_end(self, conn: _Connection, deadline: float) -> None:
         try:
             while (left := deadline - time.monotonic()) > 0:
                 conn.sock.settimeout(left)
@@ -237,8 +243,6 @@ class Gateway:
                 self._owner.on_events(conn.decoder.feed(data))
         except OSError:  # its end, whatever it was
             pass
-        conn.sock.close()
-        self._conn = None
 
     # A connection's reader and writer.
 

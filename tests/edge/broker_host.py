@@ -11,6 +11,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -339,7 +340,73 @@ class Rabbit:
     def ready(self, queue):
         return self.channel.queue_declare(queue, passive=True).method.message_count
 
+    def consumers(self, queue):
+        return self.channel.queue_declare(queue, passive=True).method.consumer_count
+
+    def exists(self, queue):
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            self.channel.queue_declare(queue, passive=True)
+            return True
+        self.channel = self.connection.channel()
+        return False
+
     def bind_events(self, pattern="#"):
         queue = self.channel.queue_declare("", exclusive=True).method.queue
         self.channel.queue_bind(queue, self.amqp.events_exchange, pattern)
         return queue
+
+
+class Proxy:
+    """Between the broker and RabbitMQ, so that a test can hold the line or cut it."""
+
+    def __init__(self, host, port):
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._sockets = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.flow()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+
+    def hold(self):
+        self._flowing.clear()
+
+    def flow(self):
+        self._flowing.set()
+
+    def cut(self):
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+            except OSError:
+                return
+            self._sockets += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                self._threads.append(threading.Thread(target=self._carry, args=(source, sink)))
+                self._threads[-1].start()
+
+    def _carry(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+        source.close()

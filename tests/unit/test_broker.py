@@ -1,0 +1,206 @@
+"""The broker's decisions: what becomes of an event and of a reply."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+from test_link import SETTINGS as SSMI
+from test_routing import AMQP, worker
+
+from richmond.broker_inbound import KINDS, Apologise, Drop, Inbound, Publish
+from richmond.broker_replies import Line, Refused, dead_letter_headers, decide
+from richmond.settings import RabbitmqSettings, Settings
+from richmond.ssmi import codec
+from richmond.ssmi.codec import ExtendedUssd, MoSms, Unknown, Ussd
+from richmond.ssmi.sessions import SessionTable
+
+ANN = "27831112222"
+SORRY = Apologise("", b"SSMI,110,27831112222,3,Sorry\r")
+
+
+def settings(*workers) -> Settings:
+    return Settings(
+        path=None,
+        richmond=None,
+        ssmi=SSMI,
+        amqp=AMQP,
+        rabbitmq=RabbitmqSettings(False, 0, 1.0),
+        simulator=None,
+        workers=workers,
+    )
+
+
+class Broker:
+    def __init__(self, *workers):
+        numbers = count(1)
+        self.sessions = SessionTable(120.0, lambda: f"t{next(numbers)}")
+        self.inbound = Inbound(settings(*workers), self.sessions, lambda: f"m{next(numbers)}")
+
+    def event(self, event, *, away=False, full=False):
+        return self.inbound.decide(event, 10.0, 1700000000.5, away=away, full=full)
+
+    def reply(self, **keys):
+        body = json.dumps({"msisdn": ANN, "message": "x", "ussd_type": "2", **keys}).encode()
+        return decide(body, self.sessions, "iso-8859-1", 10.0)
+
+
+@pytest.fixture
+def broker():
+    return Broker(worker("Echo"))
+
+
+def new(msisdn=ANN):
+    return Ussd(msisdn, "1", "0", "*156#")
+
+
+def test_a_new_session_is_published_with_token_code_and_id(broker):
+    outcome = broker.event(new())
+    assert isinstance(outcome, Publish)
+    assert (outcome.kind, outcome.exchange, outcome.routing_key) == ("ussd", "richmond", "ssmi.receive")
+    facts = json.loads(outcome.body)
+    assert facts["session"] == outcome.token == "t1"
+    assert (facts["code"], facts["id"], facts["received"]) == ("*156#", "m2", 1700000000.5)
+    assert "genfields" not in facts
+
+
+def test_an_extended_message_carries_its_genfields(broker):
+    outcome = broker.event(ExtendedUssd(ANN, "1", "0", ("imsi", "", "", "", ""), "*156#"))
+    assert json.loads(outcome.body)["genfields"] == ["imsi", "", "", "", ""]
+
+
+def test_the_end_of_a_session_that_nobody_knows_is_still_published(broker):
+    outcome = broker.event(Ussd(ANN, "4", "0", "Timeout"))
+    assert isinstance(outcome, Publish)
+    assert "session" not in json.loads(outcome.body)
+
+
+@pytest.mark.parametrize(
+    ("ussd_type", "away", "full", "expected"),
+    [
+        ("1", False, False, Publish),
+        ("2", False, False, Publish),
+        ("1", True, False, "rabbitmq-away"),
+        ("2", True, False, Publish),
+        ("3", True, False, Publish),
+        ("1", True, True, "buffer-full"),
+        ("2", True, True, "buffer-full"),
+        ("3", True, True, Drop("buffer-full")),
+        ("4", True, True, Drop("buffer-full")),
+    ],
+)
+def test_what_rabbitmqs_absence_means_for_each_type(broker, ussd_type, away, full, expected):
+    outcome = broker.event(Ussd(ANN, ussd_type, "0", "*156#"), away=away, full=full)
+    if isinstance(expected, str):
+        assert outcome == Apologise(expected, SORRY.line)
+        assert len(broker.sessions) == 0
+    elif expected is Publish:
+        assert isinstance(outcome, Publish)
+    else:
+        assert outcome == expected
+
+
+@pytest.mark.parametrize(("ussd_type", "expected"), [("1", Apologise), ("2", Apologise), ("3", Drop), ("4", Drop)])
+def test_where_no_class_takes_a_code_who_waits_gets_the_apology(ussd_type, expected):
+    outcome = Broker(worker("Foo", "*1#")).event(Ussd(ANN, ussd_type, "0", "*156#"))
+    assert isinstance(outcome, expected)
+    assert outcome.reason == "no-route"
+
+
+def test_a_number_that_no_line_can_carry_back_gets_no_apology(broker):
+    assert broker.event(new("278\n3"), away=True) == Drop("rabbitmq-away")
+
+
+def test_an_unroutable_message_gets_the_apology_while_its_session_is_open(broker):
+    message = broker.event(new())
+    assert broker.inbound.unroutable(message, 10.0) == Apologise("unroutable", SORRY.line)
+    assert broker.inbound.unroutable(message, 10.0) == Drop("unroutable")
+
+
+def test_an_unroutable_end_is_only_counted(broker):
+    broker.event(new())
+    assert broker.inbound.unroutable(broker.event(Ussd(ANN, "3", "0", "Done")), 10.0) == Drop("unroutable")
+
+
+@pytest.mark.parametrize("cls", KINDS)
+def test_every_other_event_is_published_under_its_kind(broker, cls):
+    values = {
+        name: ("a", "b") if name == "fields" else f"the {name}" for name in getattr(cls, "__dataclass_fields__", ())
+    }
+    outcome = broker.event(cls(**values), away=True)
+    facts = json.loads(outcome.body)
+    assert (outcome.exchange, outcome.routing_key) == ("richmond.events", f"ssmi.{KINDS[cls]}")
+    assert facts.pop("kind") == outcome.kind == KINDS[cls]
+    assert facts.pop("id") == "m1"
+    assert facts.pop("received") == 1700000000.5
+    if cls is Unknown:
+        assert facts == {"command": "the id", "fields": ["a", "b"]}
+    else:
+        assert facts == values
+
+
+def test_every_event_of_the_codec_has_a_kind_or_a_handler():
+    handled = {codec.Ussd, codec.ExtendedUssd, codec.Ack, codec.Nack, codec.RemoteLogout, codec.Ignored}
+    assert set(codec.Event.__args__) == set(KINDS) | handled
+
+
+def test_a_ussd_type_that_nobody_described_is_unknown(broker):
+    outcome = broker.event(ExtendedUssd(ANN, "9", "0", ("",) * 5, "x"))
+    assert json.loads(outcome.body)["command"] == "111"
+    assert len(broker.sessions) == 0
+
+
+def test_with_the_buffer_full_events_are_dropped_and_counted(broker):
+    assert broker.event(MoSms(ANN, "1", "x"), away=True, full=True) == Drop("buffer-full")
+
+
+def test_a_reply_becomes_a_line_and_ends_its_session(broker):
+    broker.event(new())
+    line = broker.reply(message="bye", ussd_type="3", session="t1")
+    assert isinstance(line, Line)
+    assert line.data == b"SSMI,110,27831112222,3,bye\r"
+    assert line.ended is not None
+    assert broker.reply(session="t1") == Refused("session-over", "the session that it answers is not open any more")
+
+
+def test_a_refused_reply_leaves_its_session_open(broker):
+    broker.event(new())
+    assert broker.reply(ussd_type="4", session="t1").reason == "bad-ussd-type"
+    assert broker.reply(session="t1").data == b"SSMI,110,27831112222,2,x\r"
+
+
+@pytest.mark.parametrize(
+    ("keys", "data"),
+    [
+        ({"ussd_type": "6"}, b"SSMI,110,27831112222,6,x\r"),
+        ({"ussd_type": "1", "genfields": []}, b"SSMI,120,27831112222,1,::::,x\r"),
+    ],
+)
+def test_what_begins_a_session_needs_none(broker, keys, data):
+    assert broker.reply(**keys).data == data
+    assert len(broker.sessions) == 1
+
+
+@pytest.mark.parametrize("keys", [{"ussd_type": "6", "genfields": []}, {"ussd_type": "1"}, {"ussd_type": "2"}])
+def test_what_begins_none_needs_one(broker, keys):
+    assert broker.reply(**keys).reason == "no-session"
+
+
+def test_long_and_strange_texts_are_noted(broker):
+    broker.event(new())
+    assert broker.reply(message="x" * 183).too_long
+    assert broker.reply(message="\N{SNOWMAN}\N{SNOWMAN}").replaced == 2
+
+
+def test_the_headers_of_a_dead_letter_name_what_is_known():
+    refused = Refused("comma", "a field other than the last holds a comma")
+    headers = dead_letter_headers(refused, "richmond.send", {"x-richmond-worker": "EchoWorker", "other": 1}, 0.0)
+    assert headers == {
+        "x-richmond-reason": "comma",
+        "x-richmond-exception": "a field other than the last holds a comma",
+        "x-richmond-time": "1970-01-01T00:00:00+00:00",
+        "x-richmond-queue": "richmond.send",
+        "x-richmond-worker": "EchoWorker",
+    }
+    assert "x-richmond-worker" not in dead_letter_headers(refused, "q", {"x-richmond-worker": 7}, 0.0)
