@@ -1,0 +1,5 @@
+from richmond.workers.ussd import USSDWorker
+
+
+class SilentWorker(USSDWorker):
+    """Has only what everybody gets."""
