@@ -31,6 +31,7 @@ setup(
             "pytest>=8,<10",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.5,<4",
+            "pytest-cov>=6,<8",
             "hypothesis>=6.100,<7",
             "pika>=1.3,<2",
             "ruff>=0.9,<1",
