@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import richmond.log
 from richmond import config
-from richmond.errors import NotRunning, UsageError
+from richmond.errors import InstallationError, NotRunning, UsageError
 from richmond.rabbitmq import PrivateNode
 from richmond.settings import AmqpSettings, Settings, WorkerSettings
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob
@@ -64,6 +64,13 @@ def run_simulator(settings: Settings) -> int:
     from richmond.simulator.server import Simulator
 
     _log_to(settings, "simulator")
+    place = settings.simulator.socket.parent
+    try:
+        place.mkdir(mode=0o750, parents=True, exist_ok=True)  # the first that ever ran here may be this one
+    except OSError as e:
+        raise InstallationError(
+            f"{place}: {e.strerror}; make it writable, or set socket in [simulator] of {settings.path}"
+        ) from e
     simulator = Simulator(settings.simulator)
     host, port = simulator.start()
     log.info("SSMI on %s:%d, user %s; telephones on %s", host, port, settings.simulator.username,
