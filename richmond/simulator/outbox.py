@@ -24,12 +24,12 @@ class Outbox:
         self._size = 0
         self._changed = Event()
         self._finishing = False
-        self._cut = False
+        self.is_cut = False
         self._writer = gevent.spawn(self._write)
         self._timer: gevent.Greenlet | None = None
 
     def put(self, data: bytes) -> None:
-        if self._finishing or self._cut:
+        if self._finishing or self.is_cut:
             return
         self._waiting.append(data)
         self._size += len(data)
@@ -46,9 +46,9 @@ class Outbox:
 
     def cut(self, *, reset: bool = False) -> None:
         """Now, with what waits unsent. The socket's reader wakes with an end of file or an OSError."""
-        if self._cut:
+        if self.is_cut:
             return
-        self._cut = True
+        self.is_cut = True
         self._changed.set()
         with contextlib.suppress(OSError):  # the peer was quicker
             if reset:
@@ -67,7 +67,7 @@ class Outbox:
 
     def _write(self) -> None:
         try:
-            while not self._cut:
+            while not self.is_cut:
                 if self._waiting:
                     data = b"".join(self._waiting)
                     self._waiting.clear()

@@ -28,7 +28,7 @@ HOST = "127.0.0.1"  # for development: the account's password is in an ini that 
 LOGIN_TIMEOUT_S = 30.0
 MAX_CONNECTIONS = 256  # of SSMI clients
 MAX_LINE_BYTES = 65536
-UNREAD_BYTES = 8 * 1024 * 1024  # of lines, before a client that does not read is cut off
+UNREAD_BYTES = 4 * 1024 * 1024  # of lines, before a client that does not read is cut off
 
 
 class Simulator:
@@ -136,7 +136,7 @@ class Simulator:
         no_login = gevent.spawn_later(LOGIN_TIMEOUT_S, self._cut_unless_logged_in, number)
         decoder = CommandDecoder(self._encoding, MAX_LINE_BYTES)
         try:
-            while data := sock.recv(65536):
+            while not outbox.is_cut and (data := sock.recv(65536)):
                 now = self.now()
                 for line in decoder.feed(data):
                     self.perform(self.gateway.received(number, line, now))

@@ -121,9 +121,9 @@ def test_an_sms_during_the_session_is_shown(host, application):
 
 
 def test_waiting_lets_the_session_time_out(tmp_path):
-    with running(tmp_path, timeout_s=0.5) as host:
+    with running(tmp_path, timeout_s=1.5) as host:
         application = Application(host)
-        assert recite(host, "a", wait=True) == (0, "> *1#\nHello\n1. Café\n> a\na\n(timed out)\n")
+        assert recite(host, "a", wait=True, timeout_s=1.0) == (0, "> *1#\nHello\n1. Café\n> a\na\n(timed out)\n")
         wait_until(lambda: application.heard[-1] == ("4", "Timeout"), "the application hears of the end")
         application.close()
 
@@ -269,3 +269,12 @@ def test_lines_pasted_together_are_answers_one_by_one(terminal):
     seen = terminal.sees("(session ended)\n")
     assert seen.endswith("Bye\n(session ended)\n")
     assert terminal.exit_code() == 0
+
+
+def test_lines_piped_to_a_person_s_prompt_are_answers_one_by_one(host, application):
+    reading, writing = os.pipe()
+    os.write(writing, b"a\nb\n0\n")
+    out = io.StringIO()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w"):  # not closed: select must not wait for more
+        assert phone.run(host.socket, "*1#", stdin=stdin, stdout=out, interactive=True, timeout_s=DEADLINE_S) == 0
+    assert out.getvalue() == "Hello\n1. Café\n> a\n> b\n> Bye\n(session ended)\n"
