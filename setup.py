@@ -34,6 +34,8 @@ setup(
             "pytest-cov>=6,<8",
             "hypothesis>=6.100,<7",
             "pika>=1.3,<2",
+            "pytest-cov>=5,<8",
+            "txssmi>=0.3,<1",
             "ruff>=0.9,<1",
             "mypy>=1.14,<3",
             "import-linter>=2.1,<3",
