@@ -125,6 +125,11 @@ class Broker:
         self._give_back()
         self._amqp.flush()
         self._amqp.close(max(0.1, deadline - time.monotonic()))
+        if self._waiting:
+            _log.error("%d messages of subscribers are lost: RabbitMQ did not take them before the stop", self._waiting)
+            self._counters["dropped"] += self._waiting
+            self._counters["dropped:stopped"] += self._waiting
+            self._waiting = 0
 
     def reconfigure(self, settings: Settings) -> None:
         """Only the link whose settings changed connects anew."""

@@ -26,6 +26,7 @@ _READ_BYTES = 32768  # some 800 lines: few calls under load, and writers wait no
 _UNSENT_BYTES = 1 << 20  # lines of our own that a gateway does not take: then we do not read from it either
 _LINK_EVENTS = (Ack, Nack, RemoteLogout)
 _LATE_S = 1.0  # a deadline missed by more: this process was stopped, and unread answers may wait in the socket
+_FAILED_S = 1.0  # after a failure of our own: no hot loop
 _LAST_WORDS_S = 2.0  # from our logout to the end of file
 # Beside the link check, which notices in two minutes; these say so to firewalls, and notice a host that vanished.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -145,20 +146,28 @@ class Gateway:
     def _drive(self) -> None:
         self._perform(self.link.start(time.monotonic()))
         while True:
-            self._note_state()
-            self._owner.reconcile(self.up)
-            deadline = self._deadline()
-            self._wake.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            self._wake.clear()
-            if deadline is not None and time.monotonic() - deadline > _LATE_S:
-                self.link.resumed(time.monotonic())
-            conn = self._conn
-            if conn is not None and conn.end is not None:
-                self._hang_up(conn, conn.end)
-            elif self._renewed is not None and not self._paused:
-                self._renew(self._renewed)
-            elif self._deadline() is not None:
-                self._perform(self.link.tick(time.monotonic()))
+            try:
+                self._turn()
+            except Exception:  # broad on purpose: a greenlet's top; without its driver the link would be dead for good
+                _log.exception("the SSMI driver failed")
+                gevent.sleep(_FAILED_S)
+
+    def _turn(self) -> None:
+        """Until something happens, and what it asks for."""
+        self._note_state()
+        self._owner.reconcile(self.up)
+        deadline = self._deadline()
+        self._wake.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self._wake.clear()
+        if deadline is not None and time.monotonic() - deadline > _LATE_S:
+            self.link.resumed(time.monotonic())
+        conn = self._conn
+        if conn is not None and conn.end is not None:
+            self._hang_up(conn, conn.end)
+        elif self._renewed is not None and not self._paused:
+            self._renew(self._renewed)
+        elif self._deadline() is not None:
+            self._perform(self.link.tick(time.monotonic()))
 
     def _deadline(self) -> float | None:
         """None while silence says nothing about the gateway because we do not read."""
@@ -287,30 +296,34 @@ class Gateway:
         return False
 
     def _write(self, conn: _Connection) -> None:
-        while True:
-            conn.writable.wait()
-            conn.writable.clear()
-            lines, self._lines = self._lines, []
-            batch = None
-            if self.up and not conn.closing:
-                replies, batch = self._owner.take_replies()
-                lines.append(replies)
-            data = b"".join(lines)
-            sent = False
-            try:
-                if data:
-                    conn.sock.sendall(data)
-                sent = True
-            except OSError as e:
-                self._over(conn, f"the connection to the gateway broke: {e.strerror or e}")
-                return
-            finally:  # also when killed
-                self._unsent_bytes = sum(map(len, self._lines))
-                if batch is not None:
-                    self._owner.replies_done(batch, sent)
-            self._room.set()
-            if conn.closing and not self._lines:
-                return
+        try:
+            while not (conn.closing and not self._lines):
+                conn.writable.wait()
+                conn.writable.clear()
+                self._write_what_waits(conn)
+        except OSError as e:
+            self._over(conn, f"the connection to the gateway broke: {e.strerror or e}")
+        except Exception:  # broad on purpose: as in _read
+            _log.exception("the SSMI writer failed")
+            self._over(conn, "the writer failed; its traceback is in the log")
+
+    def _write_what_waits(self, conn: _Connection) -> None:
+        lines, self._lines = self._lines, []
+        batch = None
+        if self.up and not conn.closing:
+            replies, batch = self._owner.take_replies()
+            lines.append(replies)
+        data = b"".join(lines)
+        sent = False
+        try:
+            if data:
+                conn.sock.sendall(data)
+            sent = True
+        finally:  # also when killed
+            self._unsent_bytes = sum(map(len, self._lines))
+            if batch is not None:
+                self._owner.replies_done(batch, sent)
+        self._room.set()
 
     def _put(self, conn: _Connection, line: bytes) -> None:
         self._lines.append(line)

@@ -339,6 +339,19 @@ def test_no_more_than_the_buffer_is_kept_while_rabbitmq_is_away(world, free_port
         assert received_equals_its_parts(counters)
 
 
+def test_what_rabbitmq_did_not_take_before_the_stop_is_counted_as_lost(world, free_port):
+    with world.broker(amqp=replace(world.amqp, port=free_port)) as broker, world.gateway.accept() as gateway:
+        broker.wait_for(link="up", amqp="down")
+        gateway.send(f"SSMI,110,{ANN},2,0,an answer")
+        broker.wait_for(waiting=1)
+        with say_goodbye(gateway, []):
+            broker.call("stop", 2)
+        counters = broker.status()["counters"]
+        assert (counters["waiting"], counters["dropped:stopped"]) == (0, 1)
+        assert received_equals_its_parts(counters)
+        assert "1 messages of subscribers are lost" in broker.log.read_text()
+
+
 def test_rabbitmq_that_goes_and_comes_back_costs_no_message(world):
     with proxied(world) as (proxy, broker, gateway, rabbit):
         session = dial(gateway, rabbit)
