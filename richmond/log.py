@@ -122,7 +122,7 @@ class _Handler(logging.Handler):
         self._cut = False  # the last line got only partly out
         self._fd, self._owned = _open_stderr() if path is None else (_open(path), True)
         self._identity = _identity(os.fstat(self._fd))
-        colour = path is None and os.isatty(self._fd) and not os.getenv("NO_COLOR")
+        colour = os.isatty(self._fd) and not os.getenv("NO_COLOR")
         self.setFormatter(_Formatter(process, colour))
 
     def emit(self, record: logging.LogRecord) -> None:
