@@ -1,5 +1,6 @@
 """What the tests of spawner and workers share: a real spawner in a host process, and the queues as others see them."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -119,7 +120,8 @@ class Fleet:
             *(["gevent"] if gevent else []),
         ]
         with theirs:
-            self.process = subprocess.Popen(command, pass_fds=fds, start_new_session=True)
+            environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+            self.process = subprocess.Popen(command, pass_fds=fds, start_new_session=True, env=environment)
         self.seen = []
         self.unexpected = []
         self.pids = set()

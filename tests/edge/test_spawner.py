@@ -93,7 +93,14 @@ def test_a_class_that_cannot_be_imported_is_reported_with_its_traceback_and_exit
     assert "Traceback" in failed.error
     assert "No module named 'no_such_module'" in failed.error
     assert fleet.expect(jobs.Exited) == jobs.Exited("Nobody:0", pid, code=3)
-    assert [type(event) for event in fleet.seen] == [jobs.Forked, jobs.Failed, jobs.Exited]
+
+
+def test_events_of_each_worker_come_in_order_also_when_many_die_at_once(fleet, amqp):
+    fleet.spawn(*(make_job(f"Nobody:{i}", class_path="no_such_module.Nobody", amqp=amqp, row=i) for i in range(30)))
+    for i in range(30):
+        fleet.expect(jobs.Exited, slot=f"Nobody:{i}", code=3)
+        mine = [type(event) for event in fleet.seen if event.slot == f"Nobody:{i}"]
+        assert mine == [jobs.Forked, jobs.Failed, jobs.Exited]
 
 
 @pytest.mark.parametrize(
