@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from richmond.settings import Settings, WorkerSettings
 from richmond.supervisor import jobs, policy
@@ -25,7 +25,7 @@ class WorkerClass:
     pin: int | None = None  # the operator's count, until `scale NAME auto`
     slots: tuple[Slot, ...] = ()
     samples: tuple[policy.Sample, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)  # site files of this generation: path -> SHA-256
+    reloaded: float = 0.0  # when the ini was last read, and the files of workers compared with the disk
     removed: bool = False  # no longer in the ini; forgotten when its slots have gone
     probe_due: float | None = None  # when one FATAL slot tries again
     probe_delay_s: float = PROBE_FIRST_S
@@ -93,10 +93,10 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A valid ini, and the site files that differ from what the workers imported."""
+    """A valid ini, and what the site files that workers have imported are now: path -> SHA-256."""
 
     settings: Settings
-    changed_files: frozenset[str]
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ The restart policy (delays, FATAL) follows systemd's and supervisord's, mended: 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 IMPORT_FAILED = 3  # exit code of a worker whose class cannot be imported: trying again cannot help
@@ -53,6 +53,7 @@ class Slot:
     doomed: str = ""  # why it was killed while STARTING; said when it has gone
     last_error: str = ""
     traceback: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)  # site files that it imported: path -> SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    pass
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _to(slot: Slot, state: State, now: float, due: float | None = None) -> Slot:
 
 
 def _start(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
-    slot = replace(slot, pid=None, stable=False, doomed="")
+    slot = replace(slot, pid=None, stable=False, doomed="", files={})
     return _to(slot, State.STARTING, now, now + rules.start_timeout_s), [Spawn(slot.name)]
 
 
@@ -168,10 +169,11 @@ def _forked_too_late(slot: Slot, event: Event, now: float, rules: Rules, _jitter
     return replace(slot, pid=event.pid), [Kill(slot.name, event.pid, signal.SIGTERM)]
 
 
-def _ready(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+def _ready(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+    assert isinstance(event, Ready)
     if slot.doomed:
         return slot, []
-    return _to(slot, State.RUNNING, now, now + rules.stable_s), []
+    return _to(replace(slot, files=event.files), State.RUNNING, now, now + rules.stable_s), []
 
 
 def _not_ready(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:

@@ -13,8 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from gevent.queue import Empty, Queue
 
 import richmond.log
 from richmond import config
-from richmond.errors import ConfigError, InstallationError, RichmondError
+from richmond.errors import InstallationError, RichmondError
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
@@ -82,6 +81,8 @@ class Master:
         self._fleet = plan.begin(settings)
         self._answers: dict[int, AsyncResult[dict[str, Any]]] = {}
         self._requests = 0
+        self._early: list[_Reload] = []  # asked for before the services were there
+        self._hangup_waits = False
         self._stopping = False
         self._keep_node = False
         self._drain_deadline: float | None = None
@@ -102,7 +103,7 @@ class Master:
             self._control.start()
             for number in (signal.SIGTERM, signal.SIGINT):
                 gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
-            gevent.signal_handler(signal.SIGHUP, self._inbox.put, _Reload())
+            gevent.signal_handler(signal.SIGHUP, self._hang_up)
             self._spawner = Spawner(self._board, self._inbox.put)
             self._spawner.start()
             bring_up = gevent.spawn(self._bring_up)
@@ -135,6 +136,9 @@ class Master:
                 if isinstance(event, jobs.Exited):
                     self._reporter.count(self._fleet)  # before its row is used again
                 self._step(event)
+                if isinstance(event, f.Started):
+                    for reload in self._early:
+                        self._inbox.put(reload)
             self._announce()
 
     def _next(self) -> Any:
@@ -216,29 +220,51 @@ class Master:
         self._control.stop()
         log.info("master %d has stopped", os.getpid())
 
+    def _hang_up(self) -> None:
+        """SIGHUP. A burst of them is one reload, after the last."""
+        if not self._hangup_waits:
+            self._hangup_waits = True
+            self._inbox.put(_Reload())
+
     def _reload(self, event: _Reload) -> None:
+        if event.request is None:
+            self._hangup_waits = False
+        if self._stopping:
+            self._answer(event.request, protocol.failure("richmond is stopping"))
+            return
+        if not self._fleet.started:
+            self._early.append(event)
+            return
         richmond.log.reopen()
+        before = self._fleet
         try:
-            given = config.load(self._settings.path, os.environ)
-        except ConfigError as e:
-            self._reporter.last_reload_error = str(e)
-            for problem in e.problems:
-                log.error("not reloaded, the running configuration stays: %s", problem)
-            if event.request is not None:
-                self._answer(event.request, protocol.failure(f"nothing was changed:\n{e}", usage=True))
+            given = self._fixed(config.load(self._settings.path, os.environ))
+            _set_up_log(given)
+            resolved = self._services.reconfigure(given)
+        except (RichmondError, OSError) as e:
+            _set_up_log(self._settings)
+            problem = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else str(e)
+            self._reporter.last_reload_error = problem
+            for line in problem.splitlines():
+                log.error("not reloaded, the running configuration stays: %s", line)
+            self._answer(event.request, protocol.failure(f"nothing was changed:\n{problem}", usage=True))
             return
         self._reporter.last_reload_error = ""
+        self._reporter.settings = self._settings = given
+        slots = [slot for cls in before.classes.values() for slot in cls.slots]
+        self._step(f.Reloaded(resolved, {path: _hash(path) for path in {p for slot in slots for p in slot.files}}))
+        changes = _changes(before, self._fleet)
+        log.info("reloaded: %s", changes.replace("\n", "; "))
+        self._answer(event.request, {"ok": True, "text": changes})
+
+    def _fixed(self, given: Settings) -> Settings:
+        """`given`, with what cannot change while the master runs as it was."""
+        ours = self._settings.richmond
         for key in ("directory", "pid_file", "socket"):
-            if getattr(given.richmond, key) != getattr(self._settings.richmond, key):
+            if getattr(given.richmond, key) != getattr(ours, key):
                 log.warning("[richmond] %s has changed: that needs richmond stop and start", key.replace("_", "-"))
-        self._settings = given
-        _set_up_log(given)
-        changed = frozenset(p for cls in self._fleet.classes.values() for p, h in cls.files.items() if _hash(p) != h)
-        before = self._fleet
-        self._step(f.Reloaded(self._services.reconfigure(given), changed))
-        self._reporter.settings = given
-        if event.request is not None:
-            self._answer(event.request, {"ok": True, "text": _changes(before, self._fleet)})
+        fixed = replace(given.richmond, directory=ours.directory, pid_file=ours.pid_file, socket=ours.socket)
+        return replace(given, richmond=fixed)
 
     # Requests, in the greenlet of their connection.
 
@@ -266,8 +292,9 @@ class Master:
         found: dict[str, Any] = answer.get()
         return found
 
-    def _answer(self, request: int, answer: dict[str, Any]) -> None:
-        with suppress(KeyError):
+    def _answer(self, request: int | None, answer: dict[str, Any]) -> None:
+        """None: a signal, nobody asks."""
+        if request in self._answers:
             self._answers.pop(request).set(answer)
 
     # Samples.

@@ -6,7 +6,7 @@ scaling, reloading, crashing and stopping all go the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from richmond.settings import Settings, WorkerSettings
@@ -34,11 +34,12 @@ from richmond.supervisor.fleet import (
 )
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
+from richmond.supervisor.targets import least, retarget, share
 
 
 def begin(settings: Settings) -> Fleet:
     """The fleet of a master that has just started: every class, and no worker before `Started`."""
-    return Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers})
+    return share(Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers}))
 
 
 def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
@@ -107,9 +108,11 @@ def _ready(fleet: Fleet, event: jobs.Ready, now: float, jitter: float) -> Result
     if found is None or found[1].pid != event.pid:
         return fleet, []
     cls, slot = found
-    if slot.generation == cls.generation:
-        fleet = fleet.put(replace(cls, files=event.files))
-    return _on_slot(fleet, event.slot, lifecycle.Ready(), now, jitter)
+    if event.files and slot.since < cls.reloaded:
+        # It was starting when the files were compared, and may have imported what they were before.
+        stale = replace(slot, generation=cls.generation - 1)
+        fleet = fleet.put(replace(cls, slots=tuple(stale if s is slot else s for s in cls.slots)))
+    return _on_slot(fleet, event.slot, lifecycle.Ready(event.files), now, jitter)
 
 
 def _failed(fleet: Fleet, event: jobs.Failed, now: float, _jitter: float) -> Result:
@@ -142,7 +145,8 @@ def _spawner_died(fleet: Fleet, event: jobs.SpawnerDied, now: float, jitter: flo
                 cls, more = move(cls, slot, lifecycle.Orphaned(), now, jitter)
                 actions += more
         fleet = fleet.put(cls)
-    return fleet, actions
+    fleet, more = reconcile_all(fleet, now)
+    return fleet, actions + more
 
 
 def _tick(fleet: Fleet, _event: Tick, now: float, jitter: float) -> Result:
@@ -162,9 +166,10 @@ def _tick(fleet: Fleet, _event: Tick, now: float, jitter: float) -> Result:
                     actions += more
         if cls.probe_due is not None and cls.probe_due <= now:
             cls = replace(cls, probe_due=None)
-            slot = next(s for s in cls.slots if s.state is State.FATAL)
-            cls, more = move(cls, slot, lifecycle.Start(), now, jitter)
-            actions += more
+            probe = next((s for s in cls.slots if s.state is State.FATAL), None)
+            if probe is not None:
+                cls, more = move(cls, probe, lifecycle.Start(), now, jitter)
+                actions += more
         fleet, more = reconcile(fleet.put(cls), cls.spec.name, now)
         actions += more
     return fleet, actions
@@ -178,6 +183,7 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
     error = _scale_error(fleet, cls, event)
     if error or cls is None:
         return fleet, [Reply(event.request, False, error, usage=not fleet.stopping)]
+    before, actions = fleet, list[Action]()
     if event.count is None:
         target = min(max(cls.target, cls.spec.min), cls.spec.max)
         cls = replace(cls, pin=None, target=target, reason="handed back to the policy")
@@ -186,8 +192,7 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
     else:
         cls = replace(cls, pin=event.count, target=event.count, reason="pinned by the operator")
         text = f"{event.name}: {event.count} workers, until richmond scale {event.name} auto"
-        actions = []
-    fleet, more = reconcile(fleet.put(cls), event.name, now)
+    fleet, more = retarget(before, fleet.put(cls), now)
     actions += [Log("info", text), *more]
     return _reply(fleet, actions, event.request, event.name, text, event.wait)
 
@@ -196,18 +201,26 @@ def _scale_error(fleet: Fleet, cls: WorkerClass | None, event: Scale) -> str:
     if fleet.stopping:
         return "richmond is stopping"
     if cls is None or cls.removed:
-        return f"no worker class {event.name}; there are: {', '.join(sorted(fleet.classes))}"
+        return _no_class(fleet, event.name)
     limit = fleet.settings.richmond.max_workers
     if event.count is None:
         return ""
-    others = sum(c.spec.min for c in fleet.classes.values() if c is not cls)
+    others = sum(least(c) for c in fleet.classes.values() if c is not cls)
     if event.count < 0:
         return f"{event.count} is below 0"
     if event.count > limit:
         return f"{event.count} is above max-workers = {limit} of [richmond]"
     if event.count > limit - others:
-        return f"{event.count} is above {limit - others}: max-workers = {limit} less the minimum of the others"
+        return f"{event.count} is above {limit - others}: max-workers = {limit} less what the others keep"
     return ""
+
+
+def _no_class(fleet: Fleet, name: str) -> str:
+    return f"no worker class {name}; there are: {', '.join(_present(fleet))}"
+
+
+def _present(fleet: Fleet) -> list[str]:
+    return sorted(name for name, cls in fleet.classes.items() if not cls.removed)
 
 
 def _reply(fleet: Fleet, actions: list[Action], request: int, name: str, text: str, wait: bool) -> Result:
@@ -217,11 +230,12 @@ def _reply(fleet: Fleet, actions: list[Action], request: int, name: str, text: s
 
 
 def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
-    names = [event.name] if event.name is not None else sorted(fleet.classes)
+    if fleet.stopping:
+        return fleet, [Reply(event.request, False, "richmond is stopping")]
+    names = [event.name] if event.name is not None else _present(fleet)
     for name in names:
         if name not in fleet.classes or fleet.classes[name].removed:
-            text = f"no worker class {name}; there are: {', '.join(sorted(fleet.classes))}"
-            return fleet, [Reply(event.request, False, text, usage=True)]
+            return fleet, [Reply(event.request, False, _no_class(fleet, name), usage=True)]
     actions: list[Action] = []
     for name in names:
         fleet, more = reconcile(fleet.put(_next_generation(fleet.classes[name])), name, now)
@@ -231,11 +245,11 @@ def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
 
 
 def _next_generation(cls: WorkerClass) -> WorkerClass:
-    return replace(cls, generation=cls.generation + 1, files={}, probe_due=None, probe_delay_s=PROBE_FIRST_S)
+    return replace(cls, generation=cls.generation + 1, probe_due=None, probe_delay_s=PROBE_FIRST_S)
 
 
 def _reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Result:
-    old, new = fleet.settings, event.settings
+    before, old, new = fleet, fleet.settings, event.settings
     fleet = replace(fleet, settings=new)
     actions: list[Action] = []
     for spec in new.workers:
@@ -244,39 +258,33 @@ def _reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Resul
             fleet = fleet.put(_new_class(spec))
             actions.append(Log("info", f"{spec.name}: a new class, {spec.workers} workers"))
             continue
-        why = _why_replace(cls, old, new, spec, event.changed_files)
+        why = _why_replace(cls, old, new, spec, event.files)
         if why:
             cls = _next_generation(cls)
             actions.append(Log("info", f"{spec.name}: {why}: replacing its workers one by one"))
-        bounds = (spec.workers, spec.min, spec.max)
-        was = (cls.spec.workers, cls.spec.min, cls.spec.max)
-        if bounds != was:
-            actions.append(Log("info", f"{spec.name}: workers, min, max: {was} -> {bounds}"))
-        cls = replace(cls, spec=spec, removed=False)
         if cls.pin is None:
-            wanted = spec.workers if spec.workers != was[0] else cls.target
+            wanted = spec.workers if cls.removed or spec.workers != cls.spec.workers else cls.target
             target = min(max(wanted, spec.min), spec.max)
             if target != cls.target:
                 cls = replace(cls, target=target, reason="bounds of the ini")
+        cls = replace(cls, spec=spec, removed=False, reloaded=now)
         cls, more = revive(cls, now, jitter)
         actions += more
         fleet = fleet.put(cls)
     names = {spec.name for spec in new.workers}
     for name, cls in list(fleet.classes.items()):
         if name not in names and not cls.removed:
-            fleet = fleet.put(replace(cls, removed=True, target=0, reason="no longer in the ini"))
-            actions.append(Log("info", f"{name}: no longer in the ini: stopping its workers"))
-    fleet, more = reconcile_all(fleet, now)
+            fleet = fleet.put(replace(cls, removed=True, pin=None, target=0, reason="no longer in the ini"))
+    fleet, more = retarget(before, fleet, now)
     return fleet, actions + more
 
 
-def _why_replace(
-    cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSettings, changed_files: Iterable[str]
-) -> str:
+def _why_replace(cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSettings, now: Mapping[str, str]) -> str:
     """Why workers of the present generation are not what the ini describes; empty: they are."""
-    files = sorted(set(changed_files) & set(cls.files))
-    if files:
-        return f"its code has changed ({', '.join(files)})"
+    imported = [pair for slot in cls.slots if slot.generation == cls.generation for pair in slot.files.items()]
+    changed = sorted({path for path, digest in imported if now.get(path, digest) != digest})
+    if changed:
+        return f"its code has changed ({', '.join(changed)})"
     if cls.removed:
         return "it is back in the ini"
     same_bounds = replace(
@@ -297,7 +305,7 @@ def _why_replace(
 
 
 def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
-    actions: list[Action] = []
+    before = fleet
     for name, sample in event.samples.items():
         cls = fleet.classes.get(name)
         if cls is None or cls.removed or fleet.stopping:
@@ -310,19 +318,19 @@ def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result
         cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), sample))
         if cls.pin is None and cls.count(State.FATAL) == 0:
             decision = policy.decide(spec, cls.samples, cls.target, now)
-            room = fleet.settings.richmond.max_workers - sum(c.target for c in fleet.classes.values()) + cls.target
-            target, reason = decision.target, decision.reason
-            if target > cls.target and target > room:
-                target, reason = max(room, cls.target), f"{reason}; held by max-workers"
-            if target != cls.target:
-                actions.append(Log("info", f"{name}: {cls.target} -> {target} workers: {reason}"))
-            cls = replace(cls, target=target, reason=reason)
-        fleet, more = reconcile(fleet.put(cls), name, now)
-        actions += more
-    return fleet, actions
+            cls = replace(cls, target=decision.target, reason=decision.reason)
+        fleet = fleet.put(cls)
+    return retarget(before, fleet, now)
 
 
-def _amqp_changed(fleet: Fleet, event: AmqpChanged, _now: float, _jitter: float) -> Result:
+def _amqp_changed(fleet: Fleet, event: AmqpChanged, now: float, _jitter: float) -> Result:
+    if event.up and not fleet.amqp_up:  # workers connect now: the time before was not theirs
+        for cls in fleet.classes.values():
+            slots = (
+                replace(s, due=now + cls.spec.start_timeout_s) if s.state is State.STARTING and not s.doomed else s
+                for s in cls.slots
+            )
+            fleet = fleet.put(replace(cls, slots=tuple(slots)))
     return replace(fleet, amqp_up=event.up), []
 
 
@@ -352,6 +360,8 @@ def _answer_waiters(fleet: Fleet) -> Result:
         broken = next((s for c in classes for s in c.slots if s.state is State.FATAL), None)
         if fleet.stopping:
             answers.append(Reply(waiter.request, False, "richmond is stopping"))
+        elif waiter.name and (waiter.name not in fleet.classes or fleet.classes[waiter.name].removed):
+            answers.append(Reply(waiter.request, False, f"{waiter.name} is no longer in the ini"))
         elif broken is not None:
             answers.append(Reply(waiter.request, False, f"{broken.name} is FATAL: {broken.last_error}"))
         elif all(settled(c) for c in classes if not c.removed):

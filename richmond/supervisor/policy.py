@@ -7,7 +7,7 @@ lower for a while, since a worker too many costs 10 MB and a worker too few cost
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -71,6 +71,20 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
         down = held - max(1, (held - lately) // DOWN_SHARE)
         return Decision(max(down, spec.min), f"{figures}: {lately} were enough for {spec.scale_down_s:g} s")
     return Decision(held, f"{figures}: enough")
+
+
+def shares(asks: Mapping[str, tuple[int, int]], budget: int) -> dict[str, int]:
+    """Cut what classes want to a common budget: name -> (least, wanted) in, name -> granted out.
+
+    The largest gives way first, down to its least, so that the small ones get all that they want (max-min
+    fairness). Nobody gets less than its least, even if all of these are more than the budget.
+    """
+    granted = {name: wanted for name, (_, wanted) in asks.items()}
+    over = sum(granted.values()) - budget
+    while over > 0 and (giving := [name for name, (least, _) in asks.items() if granted[name] > least]):
+        granted[max(giving, key=granted.__getitem__)] -= 1
+        over -= 1
+    return granted
 
 
 def _wanted(spec: ScalingSpec, samples: Sequence[Sample]) -> list[tuple[float, int, float, float]]:

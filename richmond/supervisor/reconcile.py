@@ -67,6 +67,8 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
         fleet, slot = _free_slot(fleet.put(cls), cls, now)
         cls, more = move(replace(cls, slots=(*cls.slots, slot)), slot, lifecycle.Start(), now, 0.0)
         actions.extend(more)
+    if cls.count(State.FATAL) == 0:
+        cls = replace(cls, probe_due=None)
     return fleet.put(cls), actions
 
 
@@ -113,8 +115,9 @@ def _story(before: Slot, after: Slot, event: lifecycle.Event) -> Log:
     if not isinstance(event, lifecycle.Exited | lifecycle.SpawnFailed):
         return Log("info", text)
     if before.state is State.STOPPING:
-        assert isinstance(event, lifecycle.Exited)
-        return Log("info", f"{text}: {lifecycle.exit_text(event.code, event.signal)}")
+        if isinstance(event, lifecycle.Exited):
+            text = f"{text}: {lifecycle.exit_text(event.code, event.signal)}"
+        return Log("info", text)
     text = f"{text}: {after.last_error}"
     if after.state is State.FATAL:
         return Log("error", f"{text}, {after.crashes} times in a row; see richmond status")
@@ -125,7 +128,7 @@ def spread_fatal(cls: WorkerClass, now: float) -> tuple[WorkerClass, list[Action
     """A class that fails as a whole fails once: where no slot is stable, the failing ones follow the first FATAL."""
     fatal = [s for s in cls.slots if s.state is State.FATAL]
     if not fatal:
-        return replace(cls, probe_due=None), []
+        return cls, []
     actions: list[Action] = []
     if not any(s.stable for s in cls.slots):
         slots = []

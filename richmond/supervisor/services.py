@@ -14,7 +14,7 @@ import gevent
 from richmond.amqp.client import Client, LinkState
 from richmond.amqp.topology import topology
 from richmond.broker import Broker
-from richmond.errors import AMQPError
+from richmond.errors import AMQPError, RichmondError
 from richmond.rabbitmq import NodeInfo, PrivateNode
 from richmond.settings import Settings
 from richmond.simulator.server import Simulator
@@ -36,6 +36,8 @@ class Services:
         self._gateway: tuple[str, int] | None = None  # where the simulator listens
         self.broker: Broker | None = None
         self.queues: Client | None = None
+        self._wanted: Settings | None = None  # reloaded, and not yet taken over
+        self._applying: gevent.Greenlet | None = None
         self.step = ""  # what start() is about, in plain words
 
     @property
@@ -84,18 +86,26 @@ class Services:
         return settings
 
     def reconfigure(self, given: Settings) -> Settings:
-        """Take over a changed ini: only what has changed reconnects. Returns it resolved; connecting goes on alone."""
-        old, self._given = self._given, given
+        """Take over a changed ini: only what has changed reconnects. Returns it resolved; connecting goes on alone.
+
+        RichmondError if the simulator cannot be as the ini says: then all is as before.
+        """
+        old = self._given
         if given.simulator != old.simulator:
-            self._stop_simulator()
-            if given.simulator.enabled:
-                self._start_simulator(given)
+            self._change_simulator(old, given)
         if given.rabbitmq != old.rabbitmq:
             log.warning("[rabbitmq] has changed: that needs richmond stop and richmond start")
             given = replace(given, rabbitmq=old.rabbitmq)
-        settings = self.resolve(given)
-        gevent.spawn(self._apply, settings)
+        self._given = given
+        settings = self._wanted = self.resolve(given)
+        if self._applying is None or self._applying.dead:  # one at a time, so that the last one counts
+            self._applying = gevent.spawn(self._apply_all)
         return settings
+
+    def _apply_all(self) -> None:
+        while self._wanted is not None:
+            settings, self._wanted = self._wanted, None
+            self._apply(settings)
 
     def _apply(self, settings: Settings) -> None:
         if self.queues is not None:
@@ -139,6 +149,17 @@ class Services:
         if _needs_broker(settings):
             self.broker = Broker(settings)
             self.broker.start()
+
+    def _change_simulator(self, old: Settings, given: Settings) -> None:
+        before = self._gateway
+        self._stop_simulator()
+        try:
+            if given.simulator.enabled:
+                self._start_simulator(given)
+        except RichmondError:
+            if before is not None:
+                self._start_simulator(replace(old, simulator=replace(old.simulator, port=before[1])))
+            raise
 
     def _start_simulator(self, settings: Settings) -> None:
         self._simulator = Simulator(settings.simulator)

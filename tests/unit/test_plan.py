@@ -4,85 +4,16 @@ import signal
 from dataclasses import replace
 
 import pytest
+from fleet_play import INI, Play, load_in
 
-from richmond import config
 from richmond.supervisor import fleet as f
 from richmond.supervisor import jobs, plan, policy
 from richmond.supervisor.lifecycle import State
 
-INI = """
-[richmond]
-max-workers = 20
-[worker:EchoWorker]
-workers = 2
-min = 1
-max = 8
-[worker:FooBarWorker]
-codes = *120*666#
-workers = 1
-"""
-
 
 @pytest.fixture
 def load(tmp_path):
-    def load(text=INI):
-        path = tmp_path / "richmond.ini"
-        path.write_text(text)
-        return config.load(path, {})
-
-    return load
-
-
-class Play:
-    """A fleet, its clock, and a spawner that does as it is told."""
-
-    def __init__(self, settings):
-        self.fleet = plan.begin(settings)
-        self.now = 100.0
-        self.pids = iter(range(1000, 9999))
-        self.actions = []
-        self.send(f.AmqpChanged(True))
-        self.send(f.Started(settings))
-
-    def send(self, event):
-        self.now += 0.01
-        self.fleet, actions = plan.step(self.fleet, event, self.now, 0.5)
-        self.actions += actions
-        return actions
-
-    def take(self, kind):
-        found = [a for a in self.actions if isinstance(a, kind)]
-        self.actions = [a for a in self.actions if not isinstance(a, kind)]
-        return found
-
-    def fork_all(self):
-        for spawn in self.take(f.Spawn):
-            self.send(jobs.Forked(spawn.slot, next(self.pids)))
-
-    def up(self, files=None):
-        """Fork what is ordered and let it report, until nothing more is ordered."""
-        while any(isinstance(a, f.Spawn) for a in self.actions):
-            self.fork_all()
-            for slot in self.slots():
-                if slot.state is State.STARTING:
-                    self.send(jobs.Ready(slot.name, slot.pid, files or {}))
-            self.obey()
-
-    def obey(self):
-        """Workers that get a signal end."""
-        for kill in self.take(f.Kill):
-            self.send(jobs.Exited(kill.slot, kill.pid, code=0))
-
-    def slots(self, name=None):
-        return [s for c in self.fleet.classes.values() for s in c.slots if name in (None, c.spec.name)]
-
-    def crash(self, slot, code=1):
-        self.send(jobs.Exited(slot.name, slot.pid, code=code))
-
-    def wait(self):
-        """Let the clock run to the next timer."""
-        self.now = plan.deadline(self.fleet)
-        return self.send(f.Tick())
+    return load_in(tmp_path)
 
 
 @pytest.fixture
@@ -143,7 +74,7 @@ def test_scale_to_what_cannot_be_says_why_and_changes_nothing(play, name, count,
 
 def test_a_pin_survives_a_reload_and_auto_hands_it_back(play, load):
     play.send(f.Scale(1, "EchoWorker", 12, False))
-    play.send(f.Reloaded(load(), frozenset()))
+    play.send(f.Reloaded(load(), {}))
     assert play.fleet.classes["EchoWorker"].target == 12
     play.send(f.Scale(2, "EchoWorker", None, False))
     assert play.fleet.classes["EchoWorker"].target == 8
@@ -220,7 +151,7 @@ def test_changed_code_replaces_the_workers_one_by_one(load):
     play = Play(load())
     play.up(files={"/site/echo.py": "old"})
     old = {s.pid for s in play.slots("EchoWorker")}
-    play.send(f.Reloaded(load(), frozenset({"/site/echo.py"})))
+    play.send(f.Reloaded(load(), {"/site/echo.py": "new"}))
     serving = []
     for _ in range(20):
         play.fork_all()
@@ -236,7 +167,7 @@ def test_changed_code_replaces_the_workers_one_by_one(load):
 
 def test_a_new_generation_that_does_not_come_up_leaves_the_old_one_serving(play, load):
     before = {s.pid for s in play.slots("EchoWorker")}
-    play.send(f.Reloaded(load(INI.replace("\nworkers = 2\n", "\nworkers = 2\nprefetch = 3\n")), frozenset()))
+    play.send(f.Reloaded(load(INI.replace("\nworkers = 2\n", "\nworkers = 2\nprefetch = 3\n")), {}))
     play.fork_all()
     starting = [s for s in play.slots("EchoWorker") if s.state is State.STARTING]
     assert len(starting) == 1
@@ -248,14 +179,14 @@ def test_a_new_generation_that_does_not_come_up_leaves_the_old_one_serving(play,
 
 def test_new_bounds_keep_the_workers_that_run(play, load):
     before = {s.name: s.pid for s in play.slots()}
-    play.send(f.Reloaded(load(INI.replace("max = 8", "max = 9")), frozenset()))
+    play.send(f.Reloaded(load(INI.replace("max = 8", "max = 9")), {}))
     assert {s.name: s.pid for s in play.slots()} == before
     assert not play.take(f.Kill)
 
 
 def test_new_and_removed_classes_come_and_go(play, load):
     text = INI.replace("FooBarWorker", "Other").replace("workers = 1", "workers = 1\nclass = FooBarWorker")
-    play.send(f.Reloaded(load(text), frozenset()))
+    play.send(f.Reloaded(load(text), {}))
     assert [a.slot for a in play.actions if isinstance(a, f.Spawn)] == ["Other:0"]
     play.up()
     play.obey()

@@ -1,0 +1,108 @@
+"""What the master decides when requests, reloads and crashes meet: targets, room and code."""
+
+import pytest
+from fleet_play import INI, Play, load_in
+
+from richmond.supervisor import fleet as f
+from richmond.supervisor import jobs, plan
+
+
+@pytest.fixture
+def load(tmp_path):
+    return load_in(tmp_path)
+
+
+@pytest.fixture
+def play(load):
+    play = Play(load())
+    play.up()
+    return play
+
+
+def test_a_refused_fork_of_a_slot_that_is_no_longer_wanted_is_its_end(play):
+    play.send(f.Scale(1, "EchoWorker", 3, False))
+    play.send(f.Scale(2, "EchoWorker", 2, False))
+    play.send(jobs.SpawnFailed("EchoWorker:2", "fork: no memory"))
+    assert [s.name for s in play.slots("EchoWorker")] == ["EchoWorker:0", "EchoWorker:1"]
+
+
+def test_a_fatal_class_scaled_to_nothing_is_not_probed(load):
+    play = Play(load())
+    play.fork_all()
+    for slot in play.slots("EchoWorker"):
+        play.crash(slot, code=3)
+    play.send(f.Scale(1, "EchoWorker", 0, False))
+    assert play.fleet.classes["EchoWorker"].probe_due is None
+    play.now += 600
+    play.send(f.Tick())
+
+
+def test_a_pin_takes_its_room_from_what_the_policy_wants_above_the_minimum(load):
+    play = Play(load(INI.replace("\nworkers = 2", "\nworkers = 8")))
+    play.send(f.Scale(1, "FooBarWorker", 19, False))
+    assert {n: c.target for n, c in play.fleet.classes.items()} == {"EchoWorker": 1, "FooBarWorker": 19}
+    assert "max-workers" in play.fleet.classes["EchoWorker"].reason
+    (reply,) = [a for a in play.send(f.Scale(2, "EchoWorker", 2, False)) if isinstance(a, f.Reply)]
+    assert "above 1" in reply.text
+
+
+def test_less_room_after_a_reload_cuts_a_pin_which_comes_back_with_the_room(play, load):
+    play.send(f.Scale(1, "EchoWorker", 19, False))
+    play.send(f.Reloaded(load(INI.replace("max-workers = 20", "max-workers = 10")), {}))
+    assert play.fleet.classes["EchoWorker"].target == 9
+    play.send(f.Reloaded(load(), {}))
+    assert play.fleet.classes["EchoWorker"].target == 19
+
+
+def test_a_class_that_comes_back_into_the_ini_while_its_workers_drain_starts_with_its_workers(play, load):
+    play.send(f.Scale(1, "EchoWorker", 5, False))
+    play.up()
+    play.send(f.Reloaded(load(INI.replace("EchoWorker", "Other").replace("max = 8", "class = EchoWorker")), {}))
+    play.send(f.Reloaded(load(), {}))
+    cls = play.fleet.classes["EchoWorker"]
+    assert (cls.target, cls.pin) == (2, None)
+
+
+def test_who_waits_for_a_class_that_leaves_the_ini_is_told_so(play, load):
+    play.send(f.Scale(1, "EchoWorker", 5, True))
+    play.send(f.Reloaded(load(INI.replace("EchoWorker", "Other").replace("max = 8", "class = EchoWorker")), {}))
+    (reply,) = play.take(f.Reply)
+    assert not reply.ok
+    assert "no longer in the ini" in reply.text
+
+
+def test_a_worker_that_crashed_between_an_edit_and_the_reload_does_not_hide_that_the_others_are_old(load):
+    play = Play(load())
+    play.up(files={"/site/echo.py": "old"})
+    slot = play.slots("EchoWorker")[0]
+    play.crash(slot)
+    play.up(files={"/site/echo.py": "new"})
+    old = play.slots("EchoWorker")[1]
+    play.send(f.Reloaded(load(), {"/site/echo.py": "new"}))
+    for _ in range(3):
+        play.up(files={"/site/echo.py": "new"})
+    assert old.pid not in {s.pid for s in play.slots("EchoWorker")}
+
+
+def test_a_worker_that_was_starting_at_a_reload_is_replaced_since_its_code_may_be_older(load):
+    play = Play(load())
+    play.fork_all()
+    first = {s.pid for s in play.slots("EchoWorker")}
+    play.send(f.Reloaded(load(), {}))
+    for slot in play.slots("EchoWorker"):
+        play.send(jobs.Ready(slot.name, slot.pid, {"/site/echo.py": "old"}))
+    for _ in range(3):
+        play.up(files={"/site/echo.py": "new"})
+    assert not first & {s.pid for s in play.slots("EchoWorker")}
+    assert plan.settled(play.fleet.classes["EchoWorker"])
+
+
+def test_workers_get_their_whole_start_timeout_once_rabbitmq_is_back(load):
+    play = Play(load())
+    play.send(f.AmqpChanged(False))
+    play.fork_all()
+    play.now += 29.9
+    play.send(f.AmqpChanged(True))
+    play.now += 10
+    play.send(f.Tick())
+    assert not play.take(f.Kill)
