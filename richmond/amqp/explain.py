@@ -33,7 +33,7 @@ def _unreachable(error: Exception, settings: AmqpSettings) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {where} is not trusted ({error.verify_message}): check [amqp] tls-ca and host"
     if isinstance(error, ssl.SSLError):
-        return f"no TLS with {where} ({error.reason or error}): is this RabbitMQ's TLS port (5671)?"
+        return f"no TLS with {where} ({error.strerror or error}): is this RabbitMQ's TLS port (5671)?"
     if isinstance(error, TimeoutError):
         return f"{where} does not answer: is RabbitMQ frozen, or a firewall in the way? ({error})"
     if isinstance(error, NotAMQP):
