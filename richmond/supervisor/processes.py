@@ -89,7 +89,7 @@ class Spawner:
             _order(control, jobs.Kill(slot, pid, number))
 
     def close(self, timeout_s: float) -> None:
-        """End the spawner, which first lets workers that are left drain for their orphan_timeout_s; else kill it."""
+        """End the spawner, which first sees its workers out, for their orphan_timeout_s; after `timeout_s` kill all."""
         self._closing = True
         os.close(self._lifeline)
         if self._control is not None and self._process is not None:
@@ -97,6 +97,9 @@ class Spawner:
             try:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
+                for pid in self._workers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 self._process.kill()
                 self._process.wait()
         if self._reader is not None:

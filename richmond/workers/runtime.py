@@ -133,7 +133,6 @@ class _Runtime:
             self._row.turn(time.monotonic())
             delivery = self._inbox.get()
             if delivery is not None:
-                self._row.waiting(self._inbox.qsize())
                 self._handle(delivery)
             elif not ready and self._client.state.name == "up":  # which says that it consumes, too
                 ready = True
@@ -161,6 +160,7 @@ class _Runtime:
         with self._changed:
             self._held += 1
         ok = False
+        self._row.waiting(self._inbox.qsize())
         self._row.began(time.monotonic())
         try:
             data = self._worker._decode(delivery.body)

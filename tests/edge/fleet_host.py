@@ -39,7 +39,7 @@ def main() -> None:
             spawner.spawn(order.job)
         else:
             spawner.kill(order.slot, order.pid, order.signal)
-    spawner.close(10)
+    spawner.close(2)
 
 
 if __name__ == "__main__":

@@ -223,10 +223,8 @@ def test_when_the_master_is_killed_workers_and_spawner_are_gone_even_those_that_
 
 def test_a_spawner_that_is_stopped_when_the_master_dies_ends_too(fleet):
     spawner = fleet.spawner_pid
-    # It asks for the parent-death signal first of all, then sleeps in poll.
-    wait_until(lambda: Path(f"/proc/{spawner}/wchan").read_text().startswith(("do_poll", "do_sys_poll", "0")), "poll")
     fleet.spawn(make_job(amqp=make_amqp(1), class_path="no_such_module.X"))
-    fleet.expect(jobs.Exited)
+    fleet.expect(jobs.Exited)  # so it has long asked for the parent-death signal
     os.kill(spawner, signal.SIGSTOP)
     fleet.process.kill()
     fleet.process.wait()
@@ -250,3 +248,15 @@ def test_closing_ends_the_spawner_and_lets_workers_drain(fleet, amqp):
     fleet.process.wait(DEADLINE_S)
     assert fleet.process.returncode == 0
     assert gone(spawner)
+
+
+def test_closing_ends_even_a_spawner_and_workers_that_are_stopped(fleet, amqp):
+    fleet.spawn(make_job(amqp=amqp))
+    pid = fleet.expect(jobs.Forked).pid
+    spawner = fleet.spawner_pid
+    for stopped in (spawner, pid):
+        os.kill(stopped, signal.SIGSTOP)
+    fleet.channel.shutdown(socket.SHUT_WR)
+    fleet.process.wait(DEADLINE_S)
+    wait_until(lambda: not is_running(pid), "the worker's end")
+    assert not is_running(spawner)
