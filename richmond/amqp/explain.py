@@ -55,7 +55,7 @@ def _said_no(code: int, text: str, settings: AmqpSettings) -> AMQPError:
         )
     if code == 530 and "not found" in text:
         return AMQPRefused(f"virtual host {settings.vhost} does not exist: rabbitmqctl add_vhost {vhost}")
-    if "limit" in text and code in (530, 403):
+    if code == 530 and "limit (" in text:
         return AMQPRefused(f"RabbitMQ at {where} takes no more connections: {text}")
     if code in (403, 530) and "refused for user" in text:
         return AMQPRefused(

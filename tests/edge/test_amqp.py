@@ -296,7 +296,12 @@ def test_what_is_unconfirmed_keeps_its_order_over_a_reset(make, names, broker):
 
 
 def test_a_restart_of_rabbitmq_under_load_loses_nothing(make, names, broker):
-    client = make()
+    broker.eval(  # the node's own user gets another password at each start
+        'rabbit_auth_backend_internal:add_user(<<"keeper">>, <<"kept">>, <<"test">>), '
+        "rabbit_auth_backend_internal:set_permissions("
+        '<<"keeper">>, <<"/richmond">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).'
+    )
+    client = make(username="keeper", password="kept")
     sink = Sink(client)
     client.consume(names.queues[0].name, 50, sink)
     results = Counter()
