@@ -95,7 +95,7 @@ def _problems(snapshot: Snapshot, dead_queue: str) -> tuple[str, ...]:
         for slot in cls.slots:
             if slot.state in ("FATAL", "BACKOFF"):
                 found.append(f"{slot.name} is {slot.state}: {slot.last_error}")
-        if cls.running < cls.min:
+        if cls.running < min(cls.min, cls.target):  # pinned below its min is what the operator wants
             found.append(f"{cls.name}: {cls.running} of {cls.target} workers run")
     for queue in snapshot.queues:
         if queue.name == dead_queue and queue.ready:

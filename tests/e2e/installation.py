@@ -154,12 +154,16 @@ class Installation:
     # What is left.
 
     def processes(self) -> dict[int, str]:
-        """pid -> command line of every process that carries this installation's mark, zombies left out."""
+        """pid -> command line of every process of this installation, zombies left out.
+
+        They carry its mark, or, where a process title has overwritten the environment, they are in its directory.
+        """
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
-                    if f"RICHMOND_TEST={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    marked = f"RICHMOND_TEST={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                    if marked or (entry / "cwd").readlink() == self.directory:
                         found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return found
 
