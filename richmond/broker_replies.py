@@ -53,8 +53,6 @@ def decide(body: bytes, sessions: SessionTable, encoding: str, now: float) -> Li
         data = encode(command, encoding)
     except (MessageError, SSMIUsageError) as e:
         return Refused(e.reason, str(e))
-    except RecursionError:  # msgspec's answer to a thousand brackets
-        return Refused("invalid-json", "nested too deeply")
     ended = sessions.replied(reply.msisdn, reply.ussd_type, now)
     return Line(data, reply.msisdn, ended, replaced, not ussd_fits(message))
 

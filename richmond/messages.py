@@ -13,14 +13,13 @@ import msgspec
 from richmond.errors import MessageError
 
 
-class UssdMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class UssdMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="ussd"):
     """From a subscriber to a worker, on a receive queue."""
 
     msisdn: str
     ussd_type: str  # 1 new, 2 existing, 3 end, 4 timeout
     ussd_phase: str  # 0 unknown, 1 one request and one answer, 2 dialogue
     message: str  # in a new session: the dialled code
-    kind: str = "ussd"
     session: str | None = None  # token; a reply that carries it is refused once the session is over
     code: str | None = None  # the code that opened the session
     id: str | None = None  # unique for each message
@@ -76,3 +75,5 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         raise MessageError("invalid-message", str(e)) from e
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise MessageError("invalid-json", str(e)) from e
+    except RecursionError as e:  # a thousand brackets
+        raise MessageError("invalid-json", "nested too deeply") from e

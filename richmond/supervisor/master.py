@@ -214,7 +214,7 @@ class Master:
     def _tear_down(self, spawner: Spawner) -> None:
         left = 1.0 if self._drain_deadline is None else max(1.0, self._drain_deadline - time.monotonic())
         self._services.stop(left, self._keep_node)
-        spawner.close(self._settings.richmond.orphan_timeout_s)
+        spawner.close(self._settings.richmond.orphan_timeout_s + 1.0)
         for request in list(self._answers):
             self._answer(request, {"ok": True, "text": "richmond has stopped"})
         self._control.stop()
