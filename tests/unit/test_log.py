@@ -72,6 +72,8 @@ def test_msg_and_err_take_what_the_workers_of_2010_gave_them(path):
 
 def test_a_text_from_outside_neither_forges_a_line_nor_drives_the_terminal(path):
     log.setup(path, "info", True)
+    for handler in set(logging.getLogger().handlers) - {log._handler}:
+        logging.getLogger().removeHandler(handler)  # pytest's own: xdist cannot send a lone surrogate
     log.msg("hi\n2026-01-01 00:00:00.000 ERROR   master  forged\r\x1b[2J\x9b1m\ud800")
     assert len(lines(path)) == 1
     assert path.read_text("utf-8").endswith(
@@ -89,6 +91,15 @@ def test_numbers_and_texts_are_hidden_unless_asked_for(path, msisdn, masked):
     assert (log.text("hello"), log.text("x"), log.text("")) == ("(5 characters)", "(1 character)", "(0 characters)")
     log.setup(path, "info", True)
     assert (log.mask(msisdn), log.text("hello")) == (msisdn, "hello")
+
+
+def test_what_quotes_a_subscriber_hides_number_and_text_unless_asked_for(path):
+    log.setup(path, "info", messages=False)
+    quotes = "KeyError: 'her name\\n' of 27831112222, line 1"
+    assert log.conceal(quotes, "27831112222", "her name\n") == "KeyError: '(9 characters)' of 2783•••2222, line 1"
+    assert log.conceal(quotes, 27831112222, "1") == quotes, "a menu's number is no secret, and line 1 stays readable"
+    log.setup(path, "info", messages=True)
+    assert log.conceal(quotes, "27831112222", "her name\n") == quotes
 
 
 def test_a_rotated_file_is_left_for_the_new_one(path):
