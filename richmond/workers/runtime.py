@@ -215,10 +215,11 @@ class _Runtime:
 
     def _publish(self, data: dict[str, Any]) -> None:
         """What the class's `publish` comes to. In a thread of the class's own, it belongs to no message."""
+        body = messages.encode(data)  # MessageError, and then the subscriber has not been answered
         message = self._in_hand if threading.get_ident() == self._main else None
         if message is not None and data["msisdn"] == message.subscriber:
             message.answered = True
-        self._send(self._job.amqp.send_routing_key, messages.encode(data), message)
+        self._send(self._job.amqp.send_routing_key, body, message)
 
     def _send(self, key: str, body: bytes, message: _Message | None, headers: dict[str, Any] | None = None) -> None:
         if message is not None:
