@@ -71,6 +71,21 @@ def text(message: str) -> str:
     return f"({len(message)} character{'' if len(message) == 1 else 's'})"
 
 
+def conceal(line: str, msisdn: object, message: object) -> str:
+    """What may quote a subscriber, as an exception does, with `mask` and `text` instead.
+
+    A message of up to three characters stays: a menu's "1" is everywhere and tells nothing.
+    """
+    if _messages:
+        return line
+    if isinstance(message, str) and len(message) > 3:
+        for quoted in (message, repr(message)[1:-1]):
+            line = line.replace(quoted, text(message))
+    if isinstance(msisdn, str) and len(msisdn) > 3:
+        line = line.replace(msisdn, mask(msisdn))
+    return line
+
+
 def msg(*message: object, **kw: Any) -> None:
     """Log at INFO (or `logLevel`), the arguments joined by spaces, or `format % kw`. As Twisted's `log.msg`."""
     line = kw["format"] % kw if "format" in kw else " ".join(map(str, message))
@@ -194,4 +209,4 @@ def _identity(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-__all__ = ["dropped", "err", "mask", "msg", "reopen", "setup", "text"]
+__all__ = ["conceal", "dropped", "err", "mask", "msg", "reopen", "setup", "text"]

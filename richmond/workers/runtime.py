@@ -182,10 +182,9 @@ class _Runtime:
 
     def _handler_failed(self, message: _Message, data: dict[str, Any], error: BaseException) -> None:
         """What it had published before it raised is on its way; if the subscriber got nothing, there is the apology."""
-        logger.error("a handler raised; its message goes to the dead-letter queue", exc_info=error)
-        self._tell(
-            Failed(self._job.slot, os.getpid(), shorten("".join(traceback.format_exception(error))), handler=True)
-        )
+        text = _traceback(error, data)
+        logger.error("a handler raised; its message goes to the dead-letter queue\n%s", text)
+        self._tell(Failed(self._job.slot, os.getpid(), shorten(text), handler=True))
         line = " ".join("".join(traceback.format_exception_only(error)).split())
         self._bury(message, "handler-failed", line)
         if isinstance(message.subscriber, str) and data.get("ussd_type") in ("1", "2") and not message.answered:
@@ -289,6 +288,14 @@ class _Runtime:
         time.sleep(self._job.orphan_timeout_s)
         logger.error("not finished after %g s", self._job.orphan_timeout_s)
         os._exit(EXIT_CRASHED)
+
+
+def _traceback(error: BaseException, data: dict[str, Any]) -> str:
+    """For the log and for status: frames show code, but what the exception says may quote the subscriber."""
+    return "".join(
+        part if part.startswith('  File "') else log.conceal(part, data.get("msisdn"), data.get("message"))
+        for part in traceback.format_exception(error)
+    ).rstrip()
 
 
 def _attempts(headers: dict[str, Any]) -> int:
