@@ -144,15 +144,15 @@ def test_close_waits_until_everything_is_confirmed_and_acknowledged(make, names)
     sink = Sink(client)
     client.consume(names.queues[1].name, 50, sink)
     publish_all(client, names, 500, key="b")
-    results = publish_all(client, names, 2000)
     wait_until(lambda: len(sink.bodies) == 500)
+    results = publish_all(client, names, 20_000)
     client.close(30)
-    assert results == {None: 2000}
+    assert results == {None: 20_000}
     assert client.state.name == "closed"
     with pytest.raises(AMQPError, match="closed"):
         client.publish("", "a", b"")
     assert make().depths([q.name for q in names.queues]) == {
-        names.queues[0].name: (2000, 0),
+        names.queues[0].name: (20_000, 0),
         names.queues[1].name: (0, 0),
     }
 
@@ -190,14 +190,15 @@ def test_after_cancel_nothing_comes_and_consuming_again_does(make, names):
     queue = names.queues[0].name
     sink = Sink(client)
     client.consume(queue, 10, sink)
-    publish_all(client, names, 100)
+    publish_all(client, names, 5000)
+    wait_until(lambda: sink.bodies)
     client.cancel(queue, 10)
     seen = len(sink.bodies)
     publish_all(client, names, 50)
-    wait_until(lambda: client.depths([queue])[queue] == (150 - seen, 0))
-    assert len(sink.bodies) == seen
+    wait_until(lambda: client.depths([queue])[queue] == (5050 - seen, 0))
+    assert len(sink.bodies) == seen < 5000
     client.consume(queue, 10, sink)
-    wait_until(lambda: len(sink.bodies) == 150)
+    wait_until(lambda: len(sink.bodies) == 5050)
 
 
 def test_depths_counts_ready_messages_and_consumers_and_leaves_out_what_is_not_there(make, names):
@@ -282,15 +283,17 @@ def test_a_reset_in_mid_frame_loses_nothing(make, names, broker):
 
 def test_what_is_unconfirmed_keeps_its_order_over_a_reset(make, names, broker):
     proxy = Proxy(broker.info.port)
+    proxy.limit = {"up": 40_000}
     client = make(port=proxy.port, reconnect_max_s=0.2)
-    proxy.reset()
-    publish_all(client, names, 500)
+    proxy.limit = {}
+    publish_all(client, names, 3000)
     wait_until(lambda: client.pending == 0)
+    assert proxy.connections > 1
     sink = Sink(client)
     client.consume(names.queues[0].name, 50, sink)
-    wait_until(lambda: len(set(sink.bodies)) == 500)
+    wait_until(lambda: len(set(sink.bodies)) == 3000)
     firsts = list(dict.fromkeys(sink.bodies))
-    assert firsts == [b"%d" % n for n in range(500)]
+    assert firsts == [b"%d" % n for n in range(3000)]
     client.close(5)
     proxy.close()
 
