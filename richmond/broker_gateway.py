@@ -120,7 +120,7 @@ class Gateway:
     def reconfigure(self, settings: SsmiSettings) -> None:
         """Log out and dial anew if it is another account or another encoding, else only take the new times."""
         if _account(settings) == _account(self._settings):
-            self.link.settings = settings
+            self.link.take(settings, time.monotonic())
         else:
             self._renewed = settings
         self._settings = settings

@@ -149,6 +149,17 @@ class Link:
             case _:
                 return self._dial(now)
 
+    def take(self, settings: SsmiSettings, now: float) -> None:
+        """Other times of the same account. A wait that has begun becomes shorter with them, never longer."""
+        self.settings = settings
+        longest = {
+            LinkState.UP: settings.link_check_interval_s,
+            LinkState.LOGGING_IN: settings.login_timeout_s,
+            LinkState.BACKOFF: settings.reconnect_max_s,
+        }.get(self.state)
+        if longest is not None and self._deadline is not None:
+            self._deadline = min(self._deadline, now + longest)
+
     def resumed(self, now: float) -> None:
         """We did not read for a while: silence during that time is no evidence against the gateway."""
         if self.state is LinkState.UP and self._deadline is not None and self._deadline < now:

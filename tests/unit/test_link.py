@@ -257,3 +257,13 @@ def test_a_connection_that_comes_after_the_stop_is_hung_up():
     link.start(0)
     assert link.stop(1) == []
     assert link.connected(2) == [Hangup("no connection wanted")]
+
+
+def test_other_times_shorten_a_wait_that_has_begun_and_never_lengthen_it():
+    link = up()
+    link.take(replace(SETTINGS, link_check_interval_s=5.0), 10.0)
+    assert link.deadline() == 15.0
+    link.take(replace(SETTINGS, link_check_interval_s=500.0), 11.0)
+    assert link.deadline() == 15.0
+    assert link.tick(15.0) == [CHECK]
+    assert link.deadline() == 515.0
