@@ -10,7 +10,7 @@ def install(tmp_path, node):
     def make(**options):
         directory = tmp_path / str(len(made))
         directory.mkdir()
-        made.append(Installation(directory, node=node.info if hasattr(node, "info") else node, **options))
+        made.append(Installation(directory, **{"node": node, **options}))
         return made[-1]
 
     yield make

@@ -74,7 +74,7 @@ class Installation:
 
     @property
     def settings(self):
-        return config.load(self.ini, {})
+        return config.load_anyhow(self.ini, {})
 
     # Commands.
 
