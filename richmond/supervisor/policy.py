@@ -14,7 +14,7 @@ from math import ceil
 
 UTILISATION = 0.7  # of a worker's time that handlers may take in the long run
 EWMA = 0.5  # weight of the newest sample
-SECONDS_SAMPLES = 10  # handler seconds are the mean of so many intervals
+SECONDS_SAMPLES = 10  # handler seconds are the mean of at least so many intervals
 STALE_SAMPLES = 3  # figures older than so many intervals are no figures
 DOWN_SHARE = 4  # a step down takes away a quarter of the surplus
 
@@ -37,6 +37,7 @@ class Sample:
     unacked: int  # messages that workers hold, the ones in hand too
     handled: int  # counter: messages that handlers have finished
     busy_s: float  # counter: seconds spent in handlers, the running ones included
+    workers: int | None = None  # the target at that time, if known
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
         return Decision(held, f"min {spec.min}, max {spec.max}")
     if len(samples) < 2 or now - samples[-1].at > STALE_SAMPLES * spec.interval_s:
         return Decision(held, "no fresh figures: held")
-    wanted = _wanted(spec, samples)
+    wanted = _wanted(spec, samples, current)
     at, raw, rate, seconds = wanted[-1]
     newest = samples[-1]
     figures = f"{newest.ready} waiting, {rate:.1f}/s, {_duration(seconds)} each"
@@ -67,7 +68,8 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
         return Decision(min(raw, max(2 * held, held + 4), spec.max), f"{figures}: {raw} needed")
     lately = max((w[1] for w in wanted if w[0] >= at - spec.scale_down_s), default=raw)
     covered = samples[0].at <= at - spec.scale_down_s + spec.interval_s
-    if lately < held and covered and newest.ready == 0:
+    grew = any(s.workers is not None and s.workers < held for s in samples if s.at >= at - spec.scale_down_s)
+    if lately < held and covered and not grew and newest.ready == 0:
         down = held - max(1, (held - lately) // DOWN_SHARE)
         return Decision(max(down, spec.min), f"{figures}: {lately} were enough for {spec.scale_down_s:g} s")
     return Decision(held, f"{figures}: enough")
@@ -87,7 +89,7 @@ def shares(asks: Mapping[str, tuple[int, int]], budget: int) -> dict[str, int]:
     return granted
 
 
-def _wanted(spec: ScalingSpec, samples: Sequence[Sample]) -> list[tuple[float, int, float, float]]:
+def _wanted(spec: ScalingSpec, samples: Sequence[Sample], current: int) -> list[tuple[float, int, float, float]]:
     """(at, workers, arrivals/s, handler seconds) for each sample but the first."""
     found = []
     rate: float | None = None
@@ -97,10 +99,17 @@ def _wanted(spec: ScalingSpec, samples: Sequence[Sample]) -> list[tuple[float, i
             continue
         arrived = max(0, after.ready - before.ready + after.unacked - before.unacked + after.handled - before.handled)
         rate = arrived / elapsed if rate is None else EWMA * arrived / elapsed + (1 - EWMA) * rate
-        # over several samples, since a handler may take longer than one; one still running counts as one message
-        first = samples[max(0, i - SECONDS_SAMPLES)]
-        seconds = max(0.0, after.busy_s - first.busy_s) / max(1, after.handled - first.handled)
+        # Over several samples, and more for slow handlers. Where hardly any has finished, the running ones are the
+        # messages that the time was spent on: divided by the few, it would look far too long.
+        running = min(after.unacked, current if after.workers is None else after.workers)
+        start = max(0, i - SECONDS_SAMPLES)
+        while start > 0 and after.handled - samples[start].handled < running:
+            start -= 1
+        messages = max(1, running, after.handled - samples[start].handled)
+        seconds = max(0.0, after.busy_s - samples[start].busy_s) / messages
         workers = rate * seconds / UTILISATION + after.ready * seconds / spec.drain_target_s
+        if after.ready:
+            workers = max(workers, 1.0)  # nobody at all has no seconds to judge by
         found.append((after.at, min(max(ceil(workers - 1e-9), spec.min), spec.max), rate, seconds))
     return found or [(samples[-1].at, spec.min, 0.0, 0.0)]
 

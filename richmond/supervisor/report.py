@@ -39,10 +39,11 @@ class Reporter:
         now = time.monotonic()
         found = {}
         for name, totals in self.count(fleet).items():
-            depth = depths.get(fleet.classes[name].spec.queue)
+            cls = fleet.classes[name]
+            depth = depths.get(cls.spec.queue)
             if depth is not None:
                 handled = totals.handled + totals.failed
-                found[name] = policy.Sample(now, depth[0], totals.unacked, handled, totals.busy_s)
+                found[name] = policy.Sample(now, depth[0], totals.unacked, handled, totals.busy_s, cls.target)
         return found
 
     def snapshot(self, fleet: f.Fleet) -> status.Snapshot:
