@@ -218,7 +218,7 @@ def main() -> None:
             echo_amqpstorm(o, clock, o.worker == "amqpstorm-confirm")
         return
     if o.port:
-        o.node = ["--port", str(o.port), "--user", o.user, "--password", o.password, "--vhost", o.vhost]
+        o.node = [f"--port={o.port}", f"--user={o.user}", f"--password={o.password}", f"--vhost={o.vhost}"]
         run(o)
         return
     from richmond.rabbitmq import PrivateNode
@@ -228,7 +228,7 @@ def main() -> None:
         info = node.start(60)
         try:
             o.port, o.user, o.password, o.vhost = info.port, info.username, info.password, info.vhost
-            o.node = ["--port", str(o.port), "--user", o.user, "--password", o.password, "--vhost", o.vhost]
+            o.node = [f"--port={o.port}", f"--user={o.user}", f"--password={o.password}", f"--vhost={o.vhost}"]
             run(o)
         finally:
             node.stop(30)
