@@ -13,7 +13,7 @@ What goes wrong is answered, too: `{"ok": false, "error": "...", "usage": true}`
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -57,6 +57,7 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="o
 
 Request = Ping | GetStatus | Scale | Restart | Reload | Stop
 
+_OPS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
@@ -64,8 +65,10 @@ def decode(line: bytes) -> Request:
     """UsageError if it is no request."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"not a request: {e}") from e
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # the last: a thousand brackets
+        about_a_key = isinstance(e, msgspec.ValidationError) and "op`" not in str(e)
+        hint = "" if about_a_key else f'; send e.g. {{"op": "status"}}; op is one of {", ".join(_OPS)}'
+        raise UsageError(f"not a request: {e}{hint}") from e
 
 
 def encode(message: Any) -> bytes:
