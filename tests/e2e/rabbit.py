@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -51,3 +53,11 @@ class Rabbit:
         for key in keys or ("#",):
             self.channel.queue_bind(queue, self.amqp.events_exchange, key)
         return queue
+
+
+def control(node: Any, *args: str) -> None:
+    """The node's own rabbitmqctl."""
+    environ = dict(e.split(b"=", 1) for e in Path(f"/proc/{node.pid}/environ").read_bytes().split(b"\0") if b"=" in e)
+    program = Path(environ[b"HOME"].decode()) / "rabbitmqctl"
+    done = subprocess.run([program, *args], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
