@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import psutil
@@ -45,8 +45,8 @@ class Counts:
         self._board = board
         self._classes: dict[str, _Counted] = {}
 
-    def read(self, name: str, rows: Iterable[int], now: float) -> Totals:
-        """The class `name`, whose slots have `rows` now."""
+    def read(self, name: str, rows: Mapping[int, int | None], now: float) -> Totals:
+        """The class `name`, whose slots have `rows` now, each with the pid of its process, if there is one."""
         counted = self._classes.setdefault(name, _Counted())
         wanted = set(rows)
         for row in wanted | set(counted.rows):
@@ -56,15 +56,18 @@ class Counts:
                 counted.rows[row] = reading
             elif before is not None:
                 counted.bury(row)
-            if row in wanted:
+            if row not in wanted:
+                if row in counted.rows:
+                    counted.bury(row)
+            elif reading.pid == rows[row]:  # else it is still that of whoever had the row long before
                 counted.rows[row] = reading
-            elif row in counted.rows:
-                counted.bury(row)
-        living = counted.rows.values()
+        latest = counted.rows.values()
+        # What a dead worker held RabbitMQ has again, although its row says so until the next one takes it.
+        living = [r for row, r in counted.rows.items() if r.pid == rows.get(row)]
         return Totals(
-            handled=counted.handled + sum(r.handled for r in living),
-            failed=counted.failed + sum(r.failed for r in living),
-            busy_s=counted.busy_s + sum(r.busy_s + (now - r.began_at if r.began_at else 0.0) for r in living),
+            handled=counted.handled + sum(r.handled for r in latest),
+            failed=counted.failed + sum(r.failed for r in latest),
+            busy_s=counted.busy_s + sum(r.busy_s for r in latest) + sum(now - r.began_at for r in living if r.began_at),
             unacked=sum(r.waiting + (r.began_at is not None) for r in living),
         )
 

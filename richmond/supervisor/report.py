@@ -31,7 +31,9 @@ class Reporter:
     def count(self, fleet: f.Fleet) -> dict[str, Totals]:
         """What each class has done so far."""
         now = time.monotonic()
-        return {name: self._counts.read(name, (s.row for s in c.slots), now) for name, c in fleet.classes.items()}
+        return {
+            name: self._counts.read(name, {s.row: s.pid for s in c.slots}, now) for name, c in fleet.classes.items()
+        }
 
     def sample(self, fleet: f.Fleet) -> dict[str, policy.Sample]:
         """One reading of each class for the policy; empty while RabbitMQ does not answer."""
