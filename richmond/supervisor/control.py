@@ -35,6 +35,7 @@ class ControlServer:
         self._listener: socket.socket | None = None
         self._acceptor: gevent.Greenlet | None = None
         self._clients: list[gevent.Greenlet] = []  # oldest first
+        self._asked: set[gevent.Greenlet] = set()  # those whose request is being handled
 
     def start(self) -> None:
         """The caller holds the installation's lock: a socket that is there already belongs to nobody."""
@@ -64,7 +65,10 @@ class ControlServer:
             client, _ = listener.accept()
             self._clients = [c for c in self._clients if not c.dead]
             if len(self._clients) >= MAX_CLIENTS:
-                self._clients.pop(0).kill(block=False)  # the oldest, so that half-open ones keep nobody out
+                # the oldest that waits for no answer, so that half-open ones keep nobody out
+                leaves = next((c for c in self._clients if c not in self._asked), self._clients[0])
+                self._clients.remove(leaves)
+                leaves.kill(block=False)
             self._clients.append(gevent.spawn(self._serve, client))
 
     def _serve(self, client: socket.socket) -> None:
@@ -81,6 +85,8 @@ class ControlServer:
                 client.sendall(protocol.encode(self._answer(line)))
 
     def _answer(self, line: bytes) -> Answer:
+        me = gevent.getcurrent()
+        self._asked.add(me)
         try:
             return self._handle(protocol.decode(line))
         except UsageError as e:
@@ -88,6 +94,8 @@ class ControlServer:
         except Exception:  # meant: a bug in one answer must not take the control socket away
             log.exception("a control request failed")
             return protocol.failure("an error inside richmond; its log has the traceback")
+        finally:
+            self._asked.discard(me)
 
 
 def _allowed(client: socket.socket) -> bool:

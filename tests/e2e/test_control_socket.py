@@ -123,6 +123,36 @@ def test_a_thousand_half_open_clients_keep_nobody_out(richmond):
     richmond.wait("the descriptors to be back", lambda _: open_files(richmond.process.pid) <= files + 2)
 
 
+SLOW = """
+import pathlib
+import time
+
+from richmond.workers.ussd import USSDWorker
+
+
+class Slow(USSDWorker):
+    def setup_worker(self):
+        while not (pathlib.Path(__file__).parent / "go").exists():
+            time.sleep(0.01)
+"""
+
+
+def test_who_waits_for_an_answer_is_not_pushed_out_by_half_open_clients(install):
+    richmond = install(workers="[worker:Slow]\nclass = slow.Slow\nworkers = 0\nmax = 2\n")
+    (richmond.site / "slow.py").write_text(SLOW)
+    richmond.start()
+    with contextlib.ExitStack() as stack:
+        patient = stack.enter_context(Hand(richmond))
+        patient.socket.sendall(b'{"op": "scale", "class": "Slow", "count": 1, "wait": true}\n')
+        richmond.wait("the worker to be started", lambda s: s.classes[0].slots)
+        for _ in range(100):
+            half_open = stack.enter_context(socket.socket(socket.AF_UNIX))
+            half_open.connect(str(richmond.settings.richmond.socket))
+        assert stack.enter_context(Hand(richmond)).asks('{"op": "ping"}')["ok"]
+        (richmond.site / "go").touch()
+        assert patient.answer()["ok"]
+
+
 def high_water(pid):
     """Bytes that the process ever had in memory at once."""
     line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
