@@ -38,6 +38,7 @@ from richmond.broker_gateway import Gateway
 from richmond.broker_inbound import Apologise, Drop, Inbound, Outcome, Publish
 from richmond.broker_replies import Line, Refused
 from richmond.errors import AMQPError
+from richmond.session_store import SessionStore
 from richmond.settings import Settings
 from richmond.ssmi.codec import HEADER, Ack, Event, Ignored, Nack, RemoteLogout
 from richmond.ssmi.sessions import SessionTable
@@ -49,6 +50,7 @@ _LINK_EVENTS = (Ack, Nack, RemoteLogout)
 _BURST_S = 5.0  # of quiet, after which the same is worth a line in the log again
 _CANCEL_S = 5.0
 _RETRY_S = 1.0
+_SAVE_S = 1.0  # so much of the sessions a kill -9 may cost
 _LEAST_UNCONFIRMED = 1000  # however small `buffer` is, confirms are pipelined
 
 
@@ -83,6 +85,8 @@ class Broker:
             return f"{run}-{next(numbers):x}"
 
         self._sessions = SessionTable(settings.ssmi.session_timeout_s, identity)
+        self._store: SessionStore | None = None
+        self._saving: gevent.Greenlet | None = None
         self._inbound = Inbound(settings, self._sessions, identity)
         self._counters: Counter[str] = Counter()
         self._bursts: dict[str, float] = {}
@@ -104,6 +108,10 @@ class Broker:
 
     def start(self) -> None:
         """Connect to both in the background; neither has to be there."""
+        self._store = SessionStore(self._settings.richmond.directory / "sessions.db")
+        restored = self._sessions.restore(self._store.load(), time.monotonic(), time.time())
+        if restored:
+            _log.info("%d sessions were open when the last broker ended, and go on", restored)
         self._amqp.start()
         self._gateway.start()
 
@@ -125,6 +133,11 @@ class Broker:
         self._give_back()
         self._amqp.flush()
         self._amqp.close(max(0.1, deadline - time.monotonic()))
+        if self._saving is not None:
+            self._saving.kill()
+        self._save_sessions()
+        if self._store is not None:
+            self._store.close()
         if self._waiting:
             _log.error("%d messages of subscribers are lost: RabbitMQ did not take them before the stop", self._waiting)
             self._counters["dropped"] += self._waiting
@@ -173,6 +186,7 @@ class Broker:
                 full = away and self._waiting >= buffer
                 self._perform(self._inbound.decide(event, now, wall, away=away, full=full), now)
         self._amqp.flush()
+        self._save_soon()
 
     def has_room(self) -> bool:
         """While RabbitMQ is away we read on and apologise to subscribers; when it is slow, the gateway has to wait."""
@@ -210,6 +224,7 @@ class Broker:
             self._unsettled -= len(batch)
             self._note_quiet()
             self._amqp.flush()
+            self._save_soon()
             return
         now = time.monotonic()
         for _, line in batch:
@@ -307,6 +322,15 @@ class Broker:
             self._counters["returned"] += len(deliveries)
             self._amqp.flush()
             self._note_quiet()
+
+    def _save_soon(self) -> None:
+        """Within a second, and not at all while nothing changes."""
+        if self._sessions.dirty and (self._saving is None or self._saving.dead):
+            self._saving = gevent.spawn_later(_SAVE_S, self._save_sessions)
+
+    def _save_sessions(self) -> None:
+        if self._store is not None:
+            self._store.save(*self._sessions.changes(time.monotonic(), time.time()))
 
     def _drain(self, deadline: float) -> None:
         """Until no reply waits in the send queue. The workers have ended: nothing new comes."""

@@ -7,10 +7,12 @@ token, and a reply that carries another one is refused.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from richmond.ssmi.codec import UssdType
+
+SAVE_AGAIN = 0.1  # of the timeout: a session that goes on is saved anew when what is saved is older than that
 
 SESSION_OVER = "session-over"  # the token is not the open session's
 NO_SESSION = "no-session"  # no token, and nothing open
@@ -20,6 +22,17 @@ NO_SESSION = "no-session"  # no token, and nothing open
 class Session:
     token: str
     code: str | None  # None: we never saw its beginning
+    touched: float
+    saved: float | None = None  # `touched` of what is on disk for this number; None: nothing is
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A session as it is kept on disk. `touched`: Unix seconds."""
+
+    msisdn: str
+    token: str
+    code: str | None
     touched: float
 
 
@@ -43,20 +56,45 @@ class SessionTable:
         self._token = token
         # The longest idle first. Not a dict: finding its first key walks over all that was deleted before it.
         self._open: OrderedDict[str, Session] = OrderedDict()
+        self._changed: set[str] = set()  # what is on disk is not what is here
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def restore(self, saved: Iterable[Saved], now: float, wall: float) -> int:
+        """Take up what an earlier process had open, the longest idle first; how many are still so."""
+        for one in saved:
+            touched = now - max(0.0, wall - one.touched)
+            self._open[one.msisdn] = Session(one.token, one.code, touched, saved=touched)
+        self.expire(now)
+        return len(self._open)
+
+    def changes(self, now: float, wall: float) -> tuple[list[Saved], list[str]]:
+        """What has to be saved, and which numbers have none open any more, since the last call."""
+        changed, self._changed = self._changed, set()
+        opened, closed = [], []
+        for msisdn in changed:
+            session = self._open.get(msisdn)
+            if session is None:
+                closed.append(msisdn)
+            else:
+                session.saved = session.touched
+                opened.append(Saved(msisdn, session.token, session.code, wall - (now - session.touched)))
+        return opened, closed
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._changed)
+
     def inbound(self, msisdn: str, ussd_type: str, message: str, now: float) -> Place:
         session = self._current(msisdn, now)
         if ussd_type == UssdType.NEW:
-            self._open.pop(msisdn, None)
             session = self._begin(msisdn, normal_code(message), now)
             return Place(session.token, session.code, "new")
         if ussd_type in (UssdType.END, UssdType.TIMEOUT):
             if session is None:
                 return _UNKNOWN_OVER
-            del self._open[msisdn]
+            self._end(msisdn)
             return Place(session.token, session.code, "over")
         if session is None:  # begun before we started, or older than our timeout: the gateway knows better
             session = self._begin(msisdn, None, now)
@@ -74,7 +112,7 @@ class SessionTable:
     def replied(self, msisdn: str, ussd_type: str, now: float) -> Session | None:
         """A reply goes out. Returns the session that it ends, for `reopen` should it not get there."""
         if ussd_type == UssdType.END:
-            return self._open.pop(msisdn, None)
+            return self._end(msisdn)
         session = self._current(msisdn, now)
         if session is not None:
             self._touch(msisdn, session, now)
@@ -87,6 +125,7 @@ class SessionTable:
         if msisdn not in self._open:
             session.touched = now
             self._open[msisdn] = session
+            self._changed.add(msisdn)
 
     def expire(self, now: float) -> int:
         """Forget the sessions that are idle for longer than the timeout; how many those were."""
@@ -95,24 +134,36 @@ class SessionTable:
             msisdn = next(iter(self._open))
             if self._open[msisdn].touched + self.timeout_s > now:
                 break
-            del self._open[msisdn]
+            self._end(msisdn)
             expired += 1
         return expired
 
     def _current(self, msisdn: str, now: float) -> Session | None:
         session = self._open.get(msisdn)
         if session is not None and session.touched + self.timeout_s <= now:
-            del self._open[msisdn]
+            self._end(msisdn)
             return None
         return session
 
     def _begin(self, msisdn: str, code: str | None, now: float) -> Session:
-        session = self._open[msisdn] = Session(self._token(), code, now)
+        before = self._open.pop(msisdn, None)
+        session = self._open[msisdn] = Session(self._token(), code, now, saved=before.saved if before else None)
+        self._changed.add(msisdn)
+        return session
+
+    def _end(self, msisdn: str) -> Session | None:
+        session = self._open.pop(msisdn, None)
+        if session is not None and session.saved is None:
+            self._changed.discard(msisdn)  # it came and went between two saves
+        elif session is not None:
+            self._changed.add(msisdn)
         return session
 
     def _touch(self, msisdn: str, session: Session, now: float) -> None:
         session.touched = now
         self._open.move_to_end(msisdn)
+        if session.saved is not None and now - session.saved > SAVE_AGAIN * self.timeout_s:
+            self._changed.add(msisdn)
 
 
 def normal_code(dialled: str) -> str:

@@ -132,3 +132,46 @@ def test_after_a_sweep_no_session_is_older_than_the_timeout(history):
 
 def test_a_code_is_the_same_with_and_without_its_final_hash():
     assert normal_code("*6*7*8") == normal_code(" *6*7*8# ") == "*6*7*8#"
+
+
+def test_what_is_open_is_saved_once_and_taken_up_by_the_next_process(table):
+    place = table.inbound("2781", "1", "*120*1#", 10.0)
+    table.inbound("2782", "1", "*120*2#", 12.0)
+    saved, closed = table.changes(20.0, 1020.0)
+    assert {(s.msisdn, s.code, s.touched) for s in saved} == {("2781", "*120*1#", 1010.0), ("2782", "*120*2#", 1012.0)}
+    assert closed == []
+    assert table.changes(20.0, 1020.0) == ([], [])
+
+    later = SessionTable(120.0, str)
+    assert later.restore(sorted(saved, key=lambda s: s.touched), 5.0, 1025.0) == 2
+    assert later.refusal("2781", place.token, 5.0) is None
+    assert later.inbound("2781", "2", "1", 5.0).code == "*120*1#"
+    assert not later.restore(saved, 5.0, 999_999.0)  # all of them over long ago
+
+
+def test_a_session_that_came_and_went_between_two_saves_costs_nothing(table):
+    table.inbound("2781", "1", "*120*1#", 10.0)
+    table.replied("2781", "3", 11.0)
+    assert not table.dirty
+    assert table.changes(12.0, 12.0) == ([], [])
+
+
+def test_the_end_of_a_saved_session_is_saved_too_however_it_ends(table):
+    for msisdn in ("2781", "2782", "2783"):
+        table.inbound(msisdn, "1", "*120*1#", 10.0)
+    table.changes(10.0, 10.0)
+    table.replied("2781", "3", 11.0)
+    table.inbound("2782", "4", "Timeout", 11.0)
+    table.expire(100_000.0)
+    assert sorted(table.changes(100_000.0, 0.0)[1]) == ["2781", "2782", "2783"]
+
+
+def test_a_session_that_is_dialled_again_or_goes_on_for_long_is_saved_anew(table):
+    table.inbound("2781", "1", "*120*1#", 0.0)
+    table.changes(0.0, 0.0)
+    again = table.inbound("2781", "1", "*120*2#", 1.0)
+    assert [(s.token, s.code) for s in table.changes(1.0, 1.0)[0]] == [(again.token, "*120*2#")]
+    table.inbound("2781", "2", "1", 1.5)
+    assert not table.dirty
+    table.inbound("2781", "2", "1", 1.0 + 0.2 * table.timeout_s)
+    assert [s.msisdn for s in table.changes(50.0, 50.0)[0]] == ["2781"]
