@@ -271,10 +271,13 @@ def _reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Resul
         cls, more = revive(cls, now, jitter)
         actions += more
         fleet = fleet.put(cls)
-    names = {spec.name for spec in new.workers}
+    names, queues = {spec.name for spec in new.workers}, {spec.queue for spec in new.workers}
     for name, cls in list(fleet.classes.items()):
         if name not in names and not cls.removed:
             fleet = fleet.put(replace(cls, removed=True, pin=None, target=0, reason="no longer in the ini"))
+            if cls.spec.queue not in queues:
+                text = f"{name}: what is left in {cls.spec.queue} stays there: no class has this queue any more"
+                actions.append(Log("warning", text))
     fleet, more = retarget(before, fleet, now)
     return fleet, actions + more
 

@@ -188,6 +188,7 @@ def test_new_and_removed_classes_come_and_go(play, load):
     text = INI.replace("FooBarWorker", "Other").replace("workers = 1", "workers = 1\nclass = FooBarWorker")
     play.send(f.Reloaded(load(text), {}))
     assert [a.slot for a in play.actions if isinstance(a, f.Spawn)] == ["Other:0"]
+    assert any("richmond.receive.FooBarWorker stays" in a.text for a in play.take(f.Log))
     play.up()
     play.obey()
     assert sorted(play.fleet.classes) == ["EchoWorker", "Other"]
