@@ -15,6 +15,7 @@ def install(tmp_path, node):
 
     yield make
     for installation in made:
+        print(installation.output())  # pytest shows it where the test failed
         installation.close()
 
 
