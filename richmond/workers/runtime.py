@@ -132,12 +132,13 @@ class _Runtime:
         while not self._stopping:
             self._row.turn(time.monotonic())
             delivery = self._inbox.get()
-            if delivery is not None:
-                self._handle(delivery)
-            elif not ready and self._client.state.name == "up":  # which says that it consumes, too
+            # A first message may come before the news that the link is up, and take longer than any start-timeout.
+            if not ready and (delivery is not None or self._client.state.name == "up"):
                 ready = True
                 logger.info("consuming %s", self._job.worker.queue)
                 self._tell(Ready(self._job.slot, os.getpid(), files))
+            if delivery is not None:
+                self._handle(delivery)
             if self._inbox.empty():
                 self._client.flush()
 
