@@ -48,6 +48,7 @@ _INSTALL = (
 _PORTS = range(20000, 32768)
 _LOG_PREFIX = re.compile(r"[0-9-]{10} [0-9:.]+\+")  # of what RabbitMQ also writes without it, and better readable
 _PROBE_INTERVAL_S = 0.05
+_TERM_AGAIN_S = 0.25
 _ADOPT_TIMEOUT_S = 15  # its master may have died while it was still starting
 _SILENT_GRACE_S = 2
 _MEMORY_BYTES = 1 << 30
@@ -257,10 +258,12 @@ class PrivateNode:
     def _end(self, pid: int, grace_s: float) -> bool:
         """End `pid`; False if it had to be killed."""
         with contextlib.closing(_PidFd(pid)) as process:
-            clean = True
-            process.signal(signal.SIGTERM if grace_s else signal.SIGKILL)
-            if not process.ended(grace_s):
-                clean = False
+            clean = process.ended(0)
+            deadline = time.monotonic() + grace_s
+            while not clean and (left_s := deadline - time.monotonic()) > 0:
+                process.signal(signal.SIGTERM)  # more than once: a node that boots is deaf for a while
+                clean = process.ended(min(_TERM_AGAIN_S, left_s))
+            if not clean:
                 process.signal(signal.SIGKILL)
                 process.ended(10)
         return clean
