@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,46 +112,26 @@ def start(ini: Path) -> None:
     from gevent import monkey
 
     monkey.patch_all()
+    from richmond.banner import banner
     from richmond.supervisor.master import Master, prepare
 
     settings = _load(ini)
     prepare(settings)
 
+    def say(text: str) -> None:
+        with suppress(OSError):  # the terminal may have gone; that is no reason to end
+            click.echo(text)
+
     def on_up(snapshot: Snapshot) -> None:
-        click.echo(_banner(snapshot, settings))
+        say(banner(snapshot, settings, _default_ini()))
 
-    click.echo(f"richmond {richmond.__version__} starts, as {ini} says ...")
-    sys.exit(Master(settings, on_up).run())
+    def on_stop(why: str) -> None:
+        say(f"{why}: richmond stops, once what is in hand is done. Another Ctrl-C or SIGTERM ends it at once.")
 
-
-def _banner(snapshot: Snapshot, settings: Settings) -> str:
-    """What is up, where, and what to try next."""
-    me = Path(sys.argv[0]).name if Path(sys.argv[0]).parent in _search_path() else os.path.relpath(sys.argv[0])
-    lines = ["richmond is up. Ctrl-C ends it."]
-    for link in snapshot.links:
-        kind = ""
-        if link.name == "gateway" and snapshot.simulator:
-            kind = ", the built-in simulator"
-        if link.name == "rabbitmq" and snapshot.private_node:
-            kind = ", a private node"
-        lines.append(f"  {link.name:<10}{link.address}, {link.state}{kind}")
-    for cls in snapshot.classes:
-        codes = ", ".join(cls.codes) or "every other code"
-        lines.append(f"  {cls.name:<16}{cls.running} workers, {codes}")
-    lines.append(f"  log             {settings.richmond.log or 'here'}")
-    lines.append("Try, in a second terminal:")
-    if snapshot.simulator:
-        lines.append(f"  {me} dial '*120*663#'")
-        for code in [code for cls in snapshot.classes for code in cls.codes][:2]:
-            lines.append(f"  {me} dial '{code}'")
-    lines.append(f"  {me} status")
-    if snapshot.classes:
-        lines.append(f"  {me} scale {snapshot.classes[0].name} {min(8, max(2, snapshot.classes[0].max))}")
-    return "\n".join(lines)
-
-
-def _search_path() -> list[Path]:
-    return [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep)]
+    say(f"richmond {richmond.__version__} starts, as {ini} says ...")
+    code = Master(settings, on_up, on_stop).run()
+    say("richmond has stopped.")
+    sys.exit(code)
 
 
 @cli.command()
@@ -301,7 +282,7 @@ def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait:
     """
     from richmond.simulator import phone
 
-    settings = _load(ini)
+    settings = _find(ini)
     if not settings.simulator.enabled:
         raise UsageError(f"{ini} has no simulator ([simulator] enabled): dial with a real telephone")
     interactive = not answers and sys.stdin.isatty()

@@ -50,12 +50,17 @@ class ControlServer:
         self._listener = listener
         self._acceptor = gevent.spawn(self._accept, listener)
 
-    def stop(self) -> None:
+    def refuse(self) -> None:
+        """Take no more clients and remove the socket; who is connected already is still answered."""
         if self._acceptor is not None:
             self._acceptor.kill()
         if self._listener is not None:
             self._listener.close()
-        self._path.unlink(missing_ok=True)
+            self._listener = None
+            self._path.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        self.refuse()
         # an answer may still be on its way, such as the one to `stop`
         gevent.joinall(self._clients, timeout=0.5)
         gevent.killall(self._clients)

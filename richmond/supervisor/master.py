@@ -29,19 +29,24 @@ from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import jobs, linux, plan, protocol, status
 from richmond.supervisor.control import ControlServer
+from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
+from richmond.supervisor.poison import Deaths
 from richmond.supervisor.processes import Spawner
 from richmond.supervisor.report import Reporter
 from richmond.supervisor.services import Services
 
 log = logging.getLogger(__name__)
 
+LINKS_TIMEOUT_S = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """The first one drains, the next one does not wait."""
+    """The first one drains; a signal after it, or the stop timeout, does not wait. `richmond stop` always does."""
 
     why: str
+    patient: bool = False
     keep_node: bool = False
 
 
@@ -72,11 +77,20 @@ def prepare(settings: Settings) -> None:
 
 
 class Master:
-    """One running installation. `on_up` is called once, when everything answers for the first time."""
+    """One running installation.
 
-    def __init__(self, settings: Settings, on_up: Callable[[status.Snapshot], None] | None = None) -> None:
+    `on_up` is called once, when everything answers for the first time; `on_stop` when it begins to stop, with why.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_up: Callable[[status.Snapshot], None] | None = None,
+        on_stop: Callable[[str], None] | None = None,
+    ) -> None:
         self._settings = settings  # as the ini gives them; the fleet has them resolved
         self._on_up = on_up
+        self._on_stop = on_stop
         self._inbox: Queue[Any] = Queue()
         self._fleet = plan.begin(settings)
         self._answers: dict[int, AsyncResult[dict[str, Any]]] = {}
@@ -88,6 +102,7 @@ class Master:
         self._drain_deadline: float | None = None
         self._broken: RichmondError | None = None
         self._board = Scoreboard.create(f.ROWS)
+        self._deaths = Deaths()
         self._services = Services(settings, lambda up: self._inbox.put(f.AmqpChanged(up)))
         self._reporter = Reporter(settings, self._board, self._services)
         self._control = ControlServer(settings.richmond.socket, self._handle)
@@ -95,15 +110,16 @@ class Master:
 
     def run(self) -> int:
         """Until a signal or `richmond stop`. RichmondError if it cannot start; else the exit code."""
+        # Before there is anything that a signal could leave behind.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
+        gevent.signal_handler(signal.SIGHUP, self._hang_up)
         pid_file = PidFile(self._settings.richmond.pid_file)
         if pid_file.acquire():
             log.warning("the last master died without cleaning up: taking over what it left")
         try:
             linux.become_subreaper()
             self._control.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
-            gevent.signal_handler(signal.SIGHUP, self._hang_up)
             self._spawner = Spawner(self._board, self._inbox.put)
             self._spawner.start()
             bring_up = gevent.spawn(self._bring_up)
@@ -115,7 +131,12 @@ class Master:
                 gevent.killall([bring_up, sampling])
                 self._tear_down(self._spawner)
         finally:
+            self._control.refuse()
             pid_file.release()
+            # Only now, so that whoever has asked for the stop may start another one at once.
+            for request in list(self._answers):
+                self._answer(request, {"ok": True, "text": "richmond has stopped"})
+            self._control.stop()
         if self._broken is not None:
             raise self._broken
         return 0
@@ -135,11 +156,24 @@ class Master:
             else:
                 if isinstance(event, jobs.Exited):
                     self._reporter.count(self._fleet)  # before its row is used again
+                    self._look_for_poison(event)
                 self._step(event)
                 if isinstance(event, f.Started):
                     for reload in self._early:
                         self._inbox.put(reload)
             self._announce()
+
+    def _look_for_poison(self, event: jobs.Exited) -> None:
+        """A message that kills its worker again and again would walk the pool to FATAL."""
+        found = self._fleet.find(event.slot)
+        if found is None or found[1].pid != event.pid or found[1].state is State.STOPPING:
+            return
+        reading = self._board.row(found[1].row).read()
+        if reading.pid == event.pid and reading.message and self._deaths.count(reading.message):
+            log.error(
+                "%s: the message that it had in hand has killed workers before: it will not be tried again", event.slot
+            )
+            self._board.condemn(reading.message)
 
     def _next(self) -> Any:
         dues = [d for d in (plan.deadline(self._fleet), self._drain_deadline) if d is not None]
@@ -198,27 +232,49 @@ class Master:
             return
         if all(plan.settled(cls) for cls in self._fleet.classes.values()):
             on_up, self._on_up = self._on_up, None
-            gevent.spawn(lambda: on_up(self._reporter.snapshot(self._fleet)))
+            gevent.spawn(self._say_up, on_up)
+
+    def _say_up(self, on_up: Callable[[status.Snapshot], None]) -> None:
+        """The links come up while the workers start; one that does not is worth to be seen in what is said."""
+        with gevent.Timeout(LINKS_TIMEOUT_S, False):
+            while not self._services.linked():
+                gevent.sleep(0.02)
+        on_up(self._reporter.snapshot(self._fleet))
 
     def _stop(self, event: _Stop) -> None:
         again, self._stopping = self._stopping, True
         self._keep_node = self._keep_node or event.keep_node
+        if again and event.patient:
+            return
         log.info("%s: %s", event.why, "ending at once" if again else "stopping, once what is in hand is done")
         if again:
             self._drain_deadline = None
         else:
+            if self._on_stop is not None:
+                self._on_stop(event.why)
             self._drain_deadline = time.monotonic() + self._settings.richmond.stop_timeout_s
             self._services.stop_reading()
         self._step(f.Shutdown(now=again))
 
     def _tear_down(self, spawner: Spawner) -> None:
-        left = 1.0 if self._drain_deadline is None else max(1.0, self._drain_deadline - time.monotonic())
-        self._services.stop(left, self._keep_node)
+        self._end_services()
         spawner.close(self._settings.richmond.orphan_timeout_s + 1.0)
-        for request in list(self._answers):
-            self._answer(request, {"ok": True, "text": "richmond has stopped"})
-        self._control.stop()
         log.info("master %d has stopped", os.getpid())
+
+    def _end_services(self) -> None:
+        """The loop has ended, but a signal still means that nobody waits any longer."""
+        left = 1.0 if self._drain_deadline is None else max(1.0, self._drain_deadline - time.monotonic())
+        hurried = False
+        ending = gevent.spawn(self._services.stop, left, self._keep_node)
+        ending.rawlink(self._inbox.put)
+        while not ending.ready():
+            event = self._inbox.get()
+            if isinstance(event, _Stop) and not event.patient and not hurried:
+                log.info("%s: ending at once", event.why)
+                hurried = True
+                ending.kill()
+                ending = gevent.spawn(self._services.stop, 1.0, self._keep_node)
+                ending.rawlink(self._inbox.put)
 
     def _hang_up(self) -> None:
         """SIGHUP. A burst of them is one reload, after the last."""
@@ -282,7 +338,7 @@ class Master:
                 return self._ask(_Reload)
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
-                return self._ask(lambda _number: _Stop("richmond stop", keep_node))
+                return self._ask(lambda _number: _Stop("richmond stop", patient=True, keep_node=keep_node))
 
     def _ask(self, event: Callable[[int], Any]) -> dict[str, Any]:
         self._requests += 1

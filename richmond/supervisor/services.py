@@ -6,6 +6,7 @@ It hands readings from one to the other: the node's port to whoever connects, th
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from richmond.simulator.server import Simulator
 log = logging.getLogger(__name__)
 
 DEPTHS_TIMEOUT_S = 3.0
+NODE_GRACE_S = 3.0  # it takes one to close its files; killed, it would have to recover them at the next start
 
 
 class Services:
@@ -118,6 +120,13 @@ class Services:
             broker, self.broker = self.broker, None
             broker.stop(settings.richmond.stop_timeout_s)
 
+    def linked(self) -> bool:
+        """Both links are up, as far as there are to be any."""
+        if self.broker is None:
+            return self.queues is not None and self.queues.state.name == "up"
+        both = self.broker.status()
+        return both.link.state == both.amqp.state == "up"
+
     def depths(self, names: list[str]) -> dict[str, tuple[int, int]]:
         """name -> (ready, consumers); empty while RabbitMQ does not answer."""
         if self.queues is None:
@@ -133,14 +142,18 @@ class Services:
             self.broker.stop_reading()
 
     def stop(self, timeout_s: float, keep_node: bool) -> None:
-        """Send what is on its way to the gateway, then end everything, RabbitMQ last."""
-        if self.broker is not None:
-            self.broker.stop(timeout_s)
-        if self.queues is not None:
-            self.queues.close(0)
-        self._stop_simulator()
+        """Send what is on its way to the gateway, then end everything, RabbitMQ last. May be called again."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            if self.broker is not None:
+                self.broker.stop(timeout_s)
+            if self.queues is not None:
+                self.queues.close(0)
+            self._stop_simulator()
+        except Exception:  # broad on purpose: whatever is wrong with those, the node must not be left behind
+            log.exception("a service could not be stopped")
         if self._node is not None and not keep_node:
-            self._node.stop(timeout_s)
+            self._node.stop(max(NODE_GRACE_S, deadline - time.monotonic()))
 
     def _on_state(self, state: LinkState) -> None:
         self._on_amqp(state.name in ("up", "blocked"))

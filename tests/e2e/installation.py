@@ -42,7 +42,7 @@ class Installation:
     """`node`: None for a private one. Names on RabbitMQ are unique, so that tests can share a node."""
 
     def __init__(self, directory: Path, node=None, workers=ECHO, **sections: str) -> None:
-        """`sections`: more lines for [richmond], [ssmi], [amqp], [simulator]."""
+        """`sections`: more lines for [richmond], [ssmi], [amqp], [rabbitmq], [simulator]."""
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self.ini = directory / "richmond.ini"
@@ -68,7 +68,8 @@ class Installation:
 
     def write(self) -> None:
         """The ini, from what it consists of."""
-        parts = {"richmond": "directory = var\nsample-interval = 0.5\n", "ssmi": "", "amqp": self.amqp, "simulator": ""}
+        parts = {"richmond": "directory = var\nsample-interval = 0.5\n", "amqp": self.amqp}
+        parts |= dict.fromkeys(("ssmi", "rabbitmq", "simulator"), "")
         text = "".join(f"[{name}]\n{part}{self.sections.get(name, '')}\n" for name, part in parts.items())
         self.ini.write_text(text + self.workers)
 
@@ -156,13 +157,15 @@ class Installation:
     def processes(self) -> dict[int, str]:
         """pid -> command line of every process of this installation, zombies left out.
 
-        They carry its mark, or, where a process title has overwritten the environment, they are in its directory.
+        They carry its mark, or, where a process title has overwritten the environment, they are in its directory; a
+        private node gets nothing of our environment, but its own names the directory.
         """
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
-                    marked = f"RICHMOND_TEST={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                    environ = (entry / "environ").read_bytes()
+                    marked = self.mark.encode() in environ or f"{self.directory}/".encode() in environ
                     if marked or (entry / "cwd").readlink() == self.directory:
                         found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return found
