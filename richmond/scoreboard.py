@@ -1,19 +1,24 @@
 """Shared memory in which every worker process counts what it does: one fixed row each, read by the master.
 
 No locks: each row has one writer, and each value is one aligned store of eight bytes, so a reader may see values of
-two neighbouring moments but never half a value. Times are monotonic, a clock that all processes of a host share.
+two neighbouring moments but never half a value. In front of the rows the master writes which messages have killed
+their workers. Times are monotonic, a clock that all processes of a host share.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import zlib
 from dataclasses import dataclass
 
 ROW_BYTES = 64  # a cache line, so that two workers never write to the same one
 _CELLS = ROW_BYTES // 8
 
-_PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN = range(7)
+_PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN, _MESSAGE = range(8)
+
+CONDEMNED = 64  # messages; the oldest makes room
+_HEAD_CELLS = CONDEMNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Reading:
     busy_s: float  # spent in handlers
     last_turn: float  # when the main loop last came by
     began_at: float | None  # when the message in hand began; None: none is in hand
+    message: int = 0  # which one that is, as `identity` says
 
 
 class Row:
@@ -35,11 +41,11 @@ class Row:
     def __init__(self, ints: memoryview[int], times: memoryview[float], index: int) -> None:
         self._ints = ints
         self._times = times
-        self._at = index * _CELLS
+        self._at = _HEAD_CELLS + index * _CELLS
 
     def reset(self, pid: int) -> None:
         at = self._at
-        for cell in (_HANDLED, _FAILED, _WAITING):
+        for cell in (_HANDLED, _FAILED, _WAITING, _MESSAGE):
             self._ints[at + cell] = 0
         for cell in (_BUSY, _TURN, _BEGAN):
             self._times[at + cell] = 0.0
@@ -48,7 +54,8 @@ class Row:
     def turn(self, now: float) -> None:
         self._times[self._at + _TURN] = now
 
-    def began(self, now: float) -> None:
+    def began(self, now: float, message: int = 0) -> None:
+        self._ints[self._at + _MESSAGE] = message
         self._times[self._at + _BEGAN] = now
 
     def ended(self, now: float, ok: bool) -> None:
@@ -60,6 +67,10 @@ class Row:
 
     def waiting(self, n: int) -> None:
         self._ints[self._at + _WAITING] = n
+
+    def condemned(self, message: int) -> bool:
+        """Whether the master has said to begin this message no more."""
+        return message in self._ints[:CONDEMNED].tolist()
 
     def read(self) -> Reading:
         at = self._at
@@ -73,7 +84,17 @@ class Row:
             busy_s=times[_BUSY],
             last_turn=times[_TURN],
             began_at=times[_BEGAN] or None,
+            message=ints[_MESSAGE] if times[_BEGAN] else 0,
         )
+
+
+def identity(body: bytes) -> int:
+    """Names a message to all processes of the host: never 0. Two bodies that are the same are one message."""
+    return zlib.crc32(body) | 1 << 32
+
+
+def _size(rows: int) -> int:
+    return _HEAD_CELLS * 8 + rows * ROW_BYTES
 
 
 class Scoreboard:
@@ -82,14 +103,14 @@ class Scoreboard:
     def __init__(self, fd: int, rows: int) -> None:
         self.fd = fd
         self.rows = rows
-        self._map = mmap.mmap(fd, rows * ROW_BYTES)
+        self._map = mmap.mmap(fd, _size(rows))
         self._ints = memoryview(self._map).cast("Q")
         self._times = memoryview(self._map).cast("d")
 
     @classmethod
     def create(cls, rows: int) -> Scoreboard:
         fd = os.memfd_create("richmond-scoreboard")
-        os.ftruncate(fd, rows * ROW_BYTES)
+        os.ftruncate(fd, _size(rows))
         return cls(fd, rows)
 
     @classmethod
@@ -102,6 +123,13 @@ class Scoreboard:
         if not 0 <= index < self.rows:
             raise IndexError(f"row {index} of {self.rows}")
         return Row(self._ints, self._times, index)
+
+    def condemn(self, message: int) -> None:
+        """Have no worker begin this message again: it has killed those who did. Written by the master only."""
+        cells = self._ints[:CONDEMNED].tolist()
+        if message not in cells:
+            self._ints[1:CONDEMNED] = memoryview(self._ints[: CONDEMNED - 1].tobytes()).cast("Q")
+            self._ints[0] = message
 
     def read(self) -> list[Reading]:
         return [self.row(i).read() for i in range(self.rows)]

@@ -32,7 +32,7 @@ from richmond.amqp.client import Client, LinkState
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import DEAD_ROUTING_KEY, topology
 from richmond.errors import MessageError
-from richmond.scoreboard import Row, Scoreboard
+from richmond.scoreboard import Row, Scoreboard, identity
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob, shorten
 from richmond.workers.base import RichmondWorker
 from richmond.workers.loading import load, site_files
@@ -162,7 +162,8 @@ class _Runtime:
             self._held += 1
         ok = False
         self._row.waiting(self._inbox.qsize())
-        self._row.began(time.monotonic())
+        message_id = identity(delivery.body)
+        self._row.began(time.monotonic(), message_id)
         try:
             data = self._worker._decode(delivery.body)
         except MessageError as e:
@@ -170,16 +171,25 @@ class _Runtime:
             self._bury(message, e.reason)
         else:
             message.subscriber = data.get("msisdn")
-            self._in_hand = message
-            try:
-                self._worker._handle(data)
-                ok = True
-            except BaseException as e:  # meant: a handler's bug, or its sys.exit(), costs one message, not the worker
-                self._in_hand = None
-                self._handler_failed(message, data, e)
-            self._in_hand = None
+            if delivery.redelivered and self._row.condemned(message_id):
+                logger.error("a message has killed the workers that had it in hand: it goes to the dead-letter queue")
+                self._bury(message, "poison", "its worker died with it in hand, more than once")
+                self._apologise(message, data)
+            else:
+                ok = self._call(message, data)
         self._row.ended(time.monotonic(), ok)
         self._settle(message)
+
+    def _call(self, message: _Message, data: dict[str, Any]) -> bool:
+        self._in_hand = message
+        try:
+            self._worker._handle(data)
+        except BaseException as e:  # meant: a handler's bug, or its sys.exit(), costs one message, not the worker
+            self._in_hand = None
+            self._handler_failed(message, data, e)
+            return False
+        self._in_hand = None
+        return True
 
     def _handler_failed(self, message: _Message, data: dict[str, Any], error: BaseException) -> None:
         """What it had published before it raised is on its way; if the subscriber got nothing, there is the apology."""
@@ -188,6 +198,10 @@ class _Runtime:
         self._tell(Failed(self._job.slot, os.getpid(), shorten(text), handler=True))
         line = " ".join("".join(traceback.format_exception_only(error)).split())
         self._bury(message, "handler-failed", line)
+        self._apologise(message, data)
+
+    def _apologise(self, message: _Message, data: dict[str, Any]) -> None:
+        """To a subscriber who waits for an answer and got none."""
         if isinstance(message.subscriber, str) and data.get("ussd_type") in ("1", "2") and not message.answered:
             apology = messages.UssdReply(
                 msisdn=message.subscriber,

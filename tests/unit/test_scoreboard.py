@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from richmond.scoreboard import Reading, Scoreboard
+from richmond.scoreboard import CONDEMNED, Reading, Scoreboard, identity
 
 
 @pytest.fixture
@@ -79,3 +79,26 @@ def test_a_forked_child_writes_where_its_parent_reads(board):
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     assert board.row(0).read().pid == pid
+
+
+def test_the_message_in_hand_is_named_until_it_ends(board):
+    row = board.row(1)
+    row.began(1.0, identity(b"poison"))
+    assert row.read().message == identity(b"poison")
+    row.ended(2.0, ok=True)
+    assert row.read().message == 0
+
+
+def test_a_condemned_message_is_known_to_all_and_the_oldest_is_forgotten(board):
+    other = Scoreboard.attach(os.dup(board.fd), 3)
+    board.condemn(identity(b"poison"))
+    board.condemn(identity(b"poison"))
+    assert other.row(0).condemned(identity(b"poison"))
+    assert not other.row(0).condemned(identity(b"water"))
+    for n in range(CONDEMNED - 1):
+        board.condemn(identity(b"%d" % n))
+    assert other.row(0).condemned(identity(b"poison"))
+    board.condemn(identity(b"one more"))
+    assert not other.row(0).condemned(identity(b"poison"))
+    assert board.row(0).read().pid == 0
+    other.close()
