@@ -355,8 +355,8 @@ class Gateway:
         else:
             level = _LEVELS.get(state, logging.INFO)
         where = f"{self.link.settings.host}:{self.link.settings.port}"
-        reason = error if state in _LEVELS else ""
-        _log.log(level, "SSMI link to %s: %s -> %s %s", where, old.value, state.value, reason)
+        reason = f": {error}" if error and state in _LEVELS else ""
+        _log.log(level, "SSMI link to %s: %s -> %s%s", where, old.value, state.value, reason)
 
 
 def _account(settings: SsmiSettings) -> tuple[object, ...]:

@@ -252,7 +252,7 @@ class Client:
                 self._state = LinkState(name, time.time(), error)
             self._changed.notify_all()
         if changed:
-            _log.info("RabbitMQ link of %s: %s -> %s %s", self._name, old.name, name, error)
+            _log.info("RabbitMQ link of %s: %s -> %s%s", self._name, old.name, name, f": {error}" if error else "")
             if self._on_state is not None:
                 self._on_state(self._state)
 
