@@ -1,4 +1,8 @@
-"""A gateway of raw bytes, written from the protocol page: it knows nothing of Richmond's codec or simulator."""
+"""A gateway of raw bytes, written from the protocol page: it knows nothing of Richmond's codec or simulator.
+
+Tests ask for it before the installation, so that it ends after it: a Richmond that lost its gateway dials the port
+again and again, and would find the gateway of another test there.
+"""
 
 from __future__ import annotations
 
@@ -104,3 +108,5 @@ class RawGateway:
             client.sendall(b"SSMI,101,2\r")
         else:
             self.lines.append(line)
+            if line == "SSMI,99":
+                client.shutdown(socket.SHUT_RDWR)

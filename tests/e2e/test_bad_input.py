@@ -82,14 +82,14 @@ def gateway():
 
 
 @pytest.fixture
-def clumsy(install, gateway):
+def clumsy(gateway, install):
     richmond = install(workers=CLUMSY, ssmi=gateway.section)
     (richmond.site / "clumsy.py").write_text(CLUMSY_SOURCE)
     return richmond.start()
 
 
 @pytest.fixture
-def nobody(install, gateway):
+def nobody(gateway, install):
     """A class without processes: the test itself is the worker, in another language."""
     return install(workers=NOBODY, ssmi=gateway.section).start()
 
@@ -180,7 +180,7 @@ def test_a_workers_reply_is_cleaned_before_it_is_sent(clumsy, gateway):
 
 
 @pytest.mark.parametrize("utf8", [False, True], ids=["latin-1", "utf-8"])
-def test_what_a_worker_gets_wrong_goes_to_the_dead_letters_and_not_to_the_wire(install, gateway, utf8):
+def test_what_a_worker_gets_wrong_goes_to_the_dead_letters_and_not_to_the_wire(gateway, install, utf8):
     encoding = "encoding = utf-8\n" if utf8 else ""
     clumsy = install(workers=CLUMSY, ssmi=gateway.section + encoding)
     (clumsy.site / "clumsy.py").write_text(CLUMSY_SOURCE)
@@ -352,7 +352,7 @@ def test_nonsense_on_a_receive_queue_is_dead_lettered_with_its_reason(clumsy, ga
 SECRETS = ("gateway-secret", "amqp-secret", "phone-secret")
 
 
-def test_no_number_no_text_and_no_password_gets_into_the_log_or_elsewhere(install, gateway):
+def test_no_number_no_text_and_no_password_gets_into_the_log_or_elsewhere(gateway, install):
     gateway.password = "gateway-secret"
     richmond = install(workers=CLUMSY, ssmi=gateway.section, simulator="password = phone-secret\n")
     (richmond.site / "clumsy.py").write_text(CLUMSY_SOURCE)
@@ -374,7 +374,7 @@ def test_no_number_no_text_and_no_password_gets_into_the_log_or_elsewhere(instal
         assert private not in status
 
 
-def test_log_messages_shows_numbers_and_texts_to_a_developer(install, gateway):
+def test_log_messages_shows_numbers_and_texts_to_a_developer(gateway, install):
     richmond = install(workers=CLUMSY, ssmi=gateway.section, richmond="log-messages = yes\n")
     (richmond.site / "clumsy.py").write_text(CLUMSY_SOURCE)
     richmond.start()

@@ -45,7 +45,7 @@ def calls(gateway, msisdn, code="*120*663#"):
 # The gateway.
 
 
-def test_a_configured_gateway_is_used_instead_of_the_simulator(install, gateway):
+def test_a_configured_gateway_is_used_instead_of_the_simulator(gateway, install):
     richmond = install(workers=ECHO, ssmi=gateway.section).start()
     calls(gateway, "27831112222")
     status = richmond.status()
@@ -73,7 +73,7 @@ def test_another_richmonds_simulator_serves_as_the_gateway(install):
         assert process.wait(30) == 0
 
 
-def test_a_refused_password_is_said_and_tried_again_slowly(install, gateway):
+def test_a_refused_password_is_said_and_tried_again_slowly(gateway, install):
     secret = "wrong-secret-word"
     richmond = install(workers=ECHO, ssmi=gateway.section.replace("pa,ss#1", secret)).start(wait=False)
     richmond.wait("the refusal", says("refuses the user name or password", "[ssmi]"))
@@ -93,7 +93,7 @@ def test_a_refused_password_is_said_and_tried_again_slowly(install, gateway):
     calls(gateway, "27831112222")
 
 
-def test_a_slow_retry_logs_in_once_the_gateway_accepts_the_password(install, gateway):
+def test_a_slow_retry_logs_in_once_the_gateway_accepts_the_password(gateway, install):
     section = gateway.section + "auth-backoff = 1\n"
     gateway.password = "not yet"
     richmond = install(workers=ECHO, ssmi=section).start(wait=False)
@@ -103,7 +103,7 @@ def test_a_slow_retry_logs_in_once_the_gateway_accepts_the_password(install, gat
     assert len(gateway.logins) <= 3
 
 
-def test_another_client_of_the_account_is_named_and_not_pushed_out(install, gateway):
+def test_another_client_of_the_account_is_named_and_not_pushed_out(gateway, install):
     richmond = install(workers=ECHO, ssmi=gateway.section + "remote-logout-backoff = 1\n").start()
     gateway.send("SSMI,199,196.1.2.3")
     richmond.wait("the logout", says("another client, at 196.1.2.3, has logged in with this account"))
@@ -113,7 +113,7 @@ def test_another_client_of_the_account_is_named_and_not_pushed_out(install, gate
     assert len(gateway.logins) == 2
 
 
-def test_the_link_recovers_from_a_reset_in_the_middle_of_a_line(install, gateway):
+def test_the_link_recovers_from_a_reset_in_the_middle_of_a_line(gateway, install):
     richmond = install(workers=ECHO, ssmi=gateway.section).start()
     calls(gateway, "27831112222")
     gateway.send_raw(b"SSMI,110,27831112222,2,0,half a li")
