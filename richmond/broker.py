@@ -337,8 +337,9 @@ class Broker:
         queue = self._settings.amqp.send_queue
         while self._gateway.up and not self._away and time.monotonic() < deadline:
             try:
-                ready, _ = self._amqp.depths([queue]).get(queue, (0, 0))
-            except AMQPError:
+                with gevent.Timeout(max(0.0, deadline - time.monotonic())):
+                    ready, _ = self._amqp.depths([queue]).get(queue, (0, 0))
+            except (AMQPError, gevent.Timeout):
                 return
             if not ready and not self._held():
                 return

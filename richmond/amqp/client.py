@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 0.1
 _GOODBYE_S = 2.0
+_LEAST_GOODBYE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +152,27 @@ class Client:
         self._need(declare=True)
         if renew:
             old, self._depths = self._depths, Depths(settings, f"{self._name} depths")
-            old.close()
+            old.close(_GOODBYE_S)
 
     def close(self, timeout_s: float) -> None:
-        """Wait for outstanding confirms, at most `timeout_s`, then close. All acknowledgements are written before."""
+        """Wait for outstanding confirms, at most `timeout_s`, then close. All acknowledgements are written before.
+
+        Saying goodbye to a RabbitMQ that does not answer takes some seconds more; less, if `timeout_s` is less.
+        """
+        goodbye_s = max(_LEAST_GOODBYE_S, min(_GOODBYE_S, timeout_s))
         self._publisher.end()
         with self._changed:
             if self._manager.is_alive():
                 self._changed.wait_for(lambda: not self.pending, timeout_s)
             self._stop = True
         self._need()
-        self._depths.close()
+        self._depths.close(goodbye_s)
         if self._manager.is_alive():
-            self._manager.join(_GOODBYE_S)
+            self._manager.join(goodbye_s)
             connection = self._connection
             if connection is not None:
                 connection.abort()  # it waits for an answer that a blocked or frozen RabbitMQ does not give
-                self._manager.join(_GOODBYE_S)
+                self._manager.join(goodbye_s)
         self._set_state("closed", "")
 
     # The manager.

@@ -18,8 +18,6 @@ from richmond.amqp.links import RPC_TIMEOUT_S, connect
 from richmond.errors import AMQPError
 from richmond.settings import AmqpSettings
 
-_GOODBYE_S = 2.0
-
 
 class Depths:
     """Connects at the first question, and again at the next one after a loss."""
@@ -37,17 +35,20 @@ class Depths:
             try:
                 return {queue: depth for queue in queues if (depth := self._read_one(queue)) is not None}
             except (StormError, AMQPError, NotAMQP, OSError) as e:
-                self._drop()
+                self._drop(0.0)
                 raise explain(e, self._settings) from e
+            except BaseException:  # such as a caller's timeout: the late answer must not be taken for the next one's
+                self._drop(0.0)
+                raise
 
-    def close(self) -> None:
-        if not self._lock.acquire(timeout=_GOODBYE_S):
+    def close(self, timeout_s: float) -> None:
+        if not self._lock.acquire(timeout=timeout_s):
             connection = self._connection
             if connection is not None:
                 connection.abort()  # somebody waits for an answer that does not come
             self._lock.acquire()
         try:
-            self._drop()
+            self._drop(timeout_s)
         finally:
             self._lock.release()
 
@@ -64,7 +65,7 @@ class Depths:
             raise
         return int(answer["message_count"]), int(answer["consumer_count"])
 
-    def _drop(self) -> None:
+    def _drop(self, timeout_s: float) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            connection.close()
+            connection.close(timeout_s)

@@ -148,7 +148,7 @@ class Services:
             if self.broker is not None:
                 self.broker.stop(timeout_s)
             if self.queues is not None:
-                self.queues.close(0)
+                self.queues.close(max(0.0, deadline - time.monotonic()))
             self._stop_simulator()
         except Exception:  # broad on purpose: whatever is wrong with those, the node must not be left behind
             log.exception("a service could not be stopped")
