@@ -38,7 +38,7 @@ def show(snapshot: Snapshot, out: Console) -> None:
     up = duration(time.time() - snapshot.started)
     out.print(f"richmond {snapshot.version}, pid {snapshot.pid}, {snapshot.phase}, up {up}, {escape(snapshot.ini)}")
     for problem in snapshot.problems:
-        out.print(f"[bold red]![/] {escape(problem)}")
+        out.print(f"[bold red]![/] {escape(problem)}", soft_wrap=True)  # a path that is cut cannot be copied
     out.print(_links(snapshot))
     out.print(_classes(snapshot))
     out.print(_slots(snapshot))
@@ -46,7 +46,8 @@ def show(snapshot: Snapshot, out: Console) -> None:
     for cls in snapshot.classes:
         for slot in cls.slots:
             if slot.traceback and slot.state in ("FATAL", "BACKOFF"):
-                out.print(f"\n[bold]{escape(slot.name)}[/], its last traceback:\n{escape(slot.traceback.rstrip())}")
+                out.print(f"\n[bold]{escape(slot.name)}[/], its last traceback:", soft_wrap=True)
+                out.print(escape(slot.traceback.rstrip()), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
