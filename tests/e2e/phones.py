@@ -25,9 +25,9 @@ class Phones:
         self._answers = answers
         self.replies: list[str] = []
         self.lost: list[dict[str, Any]] = []
-        self._said: dict[str, list[str]] = {
-            f"2783{n:07}": [] for n in range(count)
-        }  # since it dialled, the last one open
+        self.repeated = 0  # menus that nobody had asked for: again, after a crash
+        self._asked: dict[str, str | None] = {f"2783{n:07}": None for n in range(count)}  # what awaits its reply
+        self._answered = dict.fromkeys(self._asked, 0)  # in this session
         self._ending = False
         self._talking: set[str] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -47,31 +47,35 @@ class Phones:
         self._ending = True
         try:
             until("the last replies", lambda: self.failure or not self._talking, DEADLINE_S)
+            self._check()
         finally:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join(10)
             self._socket.close()
-        assert self.failure is None
         assert not self.lost
 
     def wait(self, what: str, condition: Callable[[str], bool], number: int = 20) -> None:
         """Until `number` replies more have come for which `condition` is true."""
         start = len(self.replies)
         until(what, lambda: self.failure or sum(map(condition, self.replies[start:])) >= number)
-        assert self.failure is None
+        self._check()
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
     def _send(self, **request: str) -> None:
         self._socket.sendall(msgspec.json.encode(request) + b"\n")
 
     def _dial(self, msisdn: str) -> None:
-        self._said[msisdn] = [self._code]
+        self._asked[msisdn], self._answered[msisdn] = "", 0
         self._talking.add(msisdn)
         self._send(op="dial", msisdn=msisdn, code=self._code)
 
     def _run(self) -> None:
         try:
-            for msisdn in self._said:
+            for msisdn in self._asked:
                 self._dial(msisdn)
             for line in self._socket.makefile("rb"):
                 self._take(msgspec.json.decode(line))
@@ -94,12 +98,15 @@ class Phones:
                 self.failure = AssertionError(event["text"])
 
     def _menu(self, msisdn: str, text: str, is_open: bool) -> None:
-        said = self._said[msisdn]
-        if len(said) > 1 and not text.endswith(said[-1]):
-            return  # again, after a crash
+        asked = self._asked[msisdn]
+        if asked is None or not text.endswith(asked):
+            self.repeated += 1
+            return
         self.replies.append(text)
-        if is_open and len(said) <= self._answers:
-            said.append(f"{msisdn}-{len(self.replies)}")
-            self._send(op="answer", msisdn=msisdn, text=said[-1])
+        self._asked[msisdn] = None
+        if is_open and self._answered[msisdn] < self._answers:
+            self._answered[msisdn] += 1
+            self._asked[msisdn] = answer = f"{msisdn}-{len(self.replies)}"
+            self._send(op="answer", msisdn=msisdn, text=answer)
         elif is_open:
             self._send(op="hangup", msisdn=msisdn)

@@ -105,7 +105,7 @@ def test_all_workers_are_replaced_and_no_reply_is_lost(install, victims):
         )
         phones.wait("a conversation with the new ones", bool)
     until("the old ones to be gone", lambda: not pids & richmond.processes().keys())
-    richmond.wait_up()
+    assert richmond.run("status").returncode == 0  # what was answered twice may lie in the dead-letter queue
 
 
 def test_classes_that_cannot_live_become_fatal_and_the_others_go_on(install):

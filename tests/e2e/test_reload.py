@@ -156,17 +156,21 @@ def test_only_the_link_whose_settings_changed_connects_again(richmond):
     assert link(snapshot, "gateway").address.endswith(f":{free}")
     assert (pids(richmond), ports(richmond, master, amqp_port)) == (workers, amqp)
 
-    richmond.sections["amqp"] = "heartbeat = 7\n"
-    richmond.write()
-    assert "[amqp]: changed" in richmond.run("reload").stdout
-    richmond.wait(
-        "all on new connections", lambda s: settled(s) and not set(workers.values()) & set(pids(richmond).values())
-    )
-    until(
-        "the master on new connections",
-        lambda: ports(richmond, master, amqp_port) and not ports(richmond, master, amqp_port) & amqp,
-    )
-    assert gateway(richmond.wait_up()) == ssmi
+    with Phones(richmond) as phones:
+        phones.wait("a conversation", bool)
+        richmond.sections["amqp"] = "heartbeat = 7\n"
+        richmond.write()
+        assert "[amqp]: changed" in richmond.run("reload").stdout
+        richmond.wait(
+            "all on new connections", lambda s: settled(s) and not set(workers.values()) & set(pids(richmond).values())
+        )
+        until(
+            "the master on new connections",
+            lambda: ports(richmond, master, amqp_port) and not ports(richmond, master, amqp_port) & amqp,
+        )
+        phones.wait("a conversation over the new ones", bool)
+    assert gateway(richmond.status()) == ssmi
+    assert richmond.run("status").returncode == 0
     assert richmond.run("dial", "*120*663#", "0").returncode == 0
 
 
