@@ -194,7 +194,8 @@ class Installation:
 
         amqp = self.settings.amqp
         queues = {w.queue for w in self.settings.workers} | {amqp.receive_queue, amqp.send_queue, amqp.dead_queue}
-        with amqpstorm.Connection(amqp.host, amqp.username, amqp.password, port=amqp.port, virtual_host=amqp.vhost) as c:
+        to = {"port": amqp.port, "virtual_host": amqp.vhost}
+        with amqpstorm.Connection(amqp.host, amqp.username, amqp.password, **to) as c:
             channel = c.channel()
             for queue in queues:
                 channel.queue.delete(queue)
