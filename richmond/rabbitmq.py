@@ -91,9 +91,10 @@ class PrivateNode:
         self.log = self.directory / "rabbitmq.log"
         self._port = port
 
-    def start(self, timeout_s: float) -> NodeInfo:
+    def start(self, timeout_s: float, *, same_port: bool = False) -> NodeInfo:
         """Return once the node accepts connections; adopt it if it already runs.
 
+        The password is that of the start before. `same_port`: take no other one, since clients know it.
         RabbitMQMissing: there is no server program. RabbitMQError: it did not come up; nothing is left running then.
         """
         deadline = time.monotonic() + timeout_s
@@ -104,7 +105,7 @@ class PrivateNode:
             if adopted is not None:
                 return adopted
             program = _find_program()
-            return self._launch(program, state, deadline)
+            return self._launch(program, state, deadline, same_port)
         except OSError as e:
             raise RabbitMQError(f"private RabbitMQ node: {e}; it needs a directory of its own to write to") from e
 
@@ -139,14 +140,18 @@ class PrivateNode:
         self._end(pid, _SILENT_GRACE_S)
         return None
 
-    def _launch(self, program: str, state: dict[str, object], deadline: float) -> NodeInfo:
-        wanted = self._port or _number(state.get("port"))
+    def _launch(self, program: str, state: dict[str, object], deadline: float, same_port: bool) -> NodeInfo:
+        before = _number(state.get("port"))
+        wanted = before if same_port and before else self._port or before
+        known = state.get("password")
+        password = known if isinstance(known, str) else secrets.token_urlsafe(24)
         while True:
             port = wanted if wanted and _is_free(wanted) else _free_port()
             if wanted and port != wanted:
+                if same_port:
+                    raise RabbitMQError(f"private RabbitMQ node: its port {wanted} has been taken by somebody else")
                 _log.warning("private RabbitMQ node: port %d is taken, using %d", wanted, port)
             dist_port = _free_port(without=port)
-            password = secrets.token_urlsafe(24)
             self._write_files(port, dist_port, password)
             pid = self._spawn(program, port, dist_port)
             state = {"pid": pid, "host": HOST, "port": port, "username": USERNAME, "password": password, "vhost": VHOST}

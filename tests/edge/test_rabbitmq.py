@@ -103,6 +103,15 @@ def test_a_node_serves_is_adopted_and_keeps_its_messages_over_a_stop(directory):
     assert gone(lambda: with_environment(directory)), "no helper process stays behind"
     node.stop(1)  # none is no error
 
+    # Whoever is connected comes back by himself.
+    restarted = node.start(60, same_port=True)
+    assert (restarted.port, restarted.password) == (info.port, info.password)
+    with contextlib.closing(connection(info)) as amqp:
+        assert amqp.channel().queue_declare("kept", passive=True).method.message_count == 1
+    node.stop(30)
+    with socket.create_server((info.host, info.port)), pytest.raises(RabbitMQError, match="taken by somebody else"):
+        node.start(60, same_port=True)
+
     # It keeps its port and its data, even if our record is lost and the directory has moved.
     moved = directory.rename(directory.with_name("moved here"))
     (moved / "node.json").unlink()
