@@ -24,7 +24,7 @@ RATE = 500  # messages/s
 QUIET_S = 2.0  # without a reply, and with empty queues: nothing more will come
 SORRY = "sorry"
 SITE = """
-import time
+import os, signal, time
 from richmond.workers.ussd import USSDWorker
 
 class Answerer(USSDWorker):
@@ -32,6 +32,8 @@ class Answerer(USSDWorker):
         number, _, wish = message.strip("*#").rpartition("*")[2].partition(" ")
         if wish == "raise":
             raise ValueError("as asked")
+        if wish == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         if wish == "never":
             return
         time.sleep(1 if wish == "hang" else 0.004)  # so that half of the workers are in mid-message
@@ -98,7 +100,7 @@ class Ledger:
 
     def silence(self, since: float) -> float:
         """The longest time without an answer, from then on."""
-        times = sorted(x.first for x in self.lines.values() if x.first >= since)
+        times = sorted(x.first for x in self.lines.values() if x.first >= since and x.answers)
         return max((b - a for a, b in zip([since, *times], times, strict=False)), default=0.0)
 
 
@@ -212,9 +214,18 @@ class Load(RawGateway):
         line = Line(number, msisdn, now, wish)
         self.ledger[number] = self._last[msisdn] = self._asked[msisdn] = line
         if msisdn in self._open:
-            return f"SSMI,110,{msisdn},2,0,{number} {wish}".rstrip() + "\r"
-        self._open.add(msisdn)
-        return f"SSMI,110,{msisdn},1,0,*120*{number}{' ' + wish if wish else ''}#\r"
+            said = f"SSMI,110,{msisdn},2,0,{number} {wish}".rstrip() + "\r"
+        else:
+            self._open.add(msisdn)
+            said = f"SSMI,110,{msisdn},1,0,*120*{number} {wish}".rstrip() + "#\r"
+        return said + self._hang_up(msisdn) if wish == "gone" else said
+
+    def _hang_up(self, msisdn: str) -> str:
+        """At once, without waiting for the answer: that may not reach the next session."""
+        self._open.discard(msisdn)
+        del self._asked[msisdn]
+        self._idle.append(msisdn)
+        return f"SSMI,110,{msisdn},3,0,\r"
 
     # What the client says.
 

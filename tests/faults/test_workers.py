@@ -29,8 +29,6 @@ def test_killed_under_load(loaded, load, audit, victims):
     load.go_on(1500)
     until("the others to be gone", lambda: not set(killed) & richmond.processes().keys())
     # At most what the dead had taken is handled again; the spawner's workers drain.
-    taken = {"one worker": 1, "all workers": len(pids), "the spawner": 0}[victims] * richmond.settings.workers[
-        0
-    ].prefetch
-    audit(f"killed: {victims}", richmond, since, taken)
+    dead_workers = {"one worker": 1, "all workers": len(pids), "the spawner": 0}[victims]
+    audit(f"killed: {victims}", richmond, since, dead_workers * richmond.settings.workers[0].prefetch)
     richmond.wait_up()
