@@ -219,7 +219,7 @@ class Broker:
     def replies_done(self, batch: Any, sent: bool) -> None:
         if sent:
             for delivery, _ in batch:
-                self._amqp.ack(delivery)
+                self._amqp.ack(delivery, hold=True)
             self._counters["sent"] += len(batch)
             self._unsettled -= len(batch)
             self._note_quiet()
@@ -291,7 +291,7 @@ class Broker:
         match outcome:
             case Publish(_, exchange, routing_key, body):
                 try:
-                    self._amqp.publish(exchange, routing_key, body, on_done=partial(self._settled, outcome))
+                    self._amqp.publish(exchange, routing_key, body, on_done=partial(self._settled, outcome), hold=True)
                 except AMQPError:  # closed
                     self._count("dropped", "stopped", now, "message dropped: %s", outcome.kind)
                 else:

@@ -82,18 +82,18 @@ class EventChannel(Channel):
 
     # From any thread.
 
-    def publish(self, publication: Publication) -> None:
+    def publish(self, publication: Publication, hold: bool = False) -> None:
         """Send it and keep it until it is settled; kept, too, if the channel has just gone."""
         with self._write_lock:
             self._sequence += 1
             self.unconfirmed[self._sequence] = publication
             if self.is_open:
-                self._write(self._encoder.publish(publication, self._sequence))
+                self._write(self._encoder.publish(publication, self._sequence), hold)
 
-    def ack(self, tag: int) -> None:
+    def ack(self, tag: int, hold: bool = False) -> None:
         with self._write_lock:
             if self.is_open:
-                self._write(frames.encode_ack(self._channel_id, tag))
+                self._write(frames.encode_ack(self._channel_id, tag), hold)
 
     def reject(self, tag: int, requeue: bool) -> None:
         with self._write_lock:

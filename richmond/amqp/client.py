@@ -104,20 +104,30 @@ class Client:
         *,
         headers: Mapping[str, Any] | None = None,
         on_done: Callable[[str | None], None] | None = None,
+        hold: bool = False,
     ) -> None:
         """Publish persistent, mandatory and confirmed. Never blocks; kept while RabbitMQ is away.
+
+        It leaves soon, together with what comes at the same time; `hold`: not before `flush` or `flush_soon`. What
+        callbacks publish or acknowledge leaves when the reader has handled all that it read.
 
         `on_done`, once: None when RabbitMQ has it, else "unroutable" or "refused". Not called for what is still
         pending when the client is closed. TypeError or ValueError if a header or a name has no AMQP form; AMQPError
         after `close`.
         """
-        self._publisher.publish(exchange, routing_key, body, headers, on_done)
+        self._publisher.publish(exchange, routing_key, body, headers, on_done, hold)
 
     def flush(self) -> None:
         """Send what is buffered now, from this thread."""
         connection = self._connection
         if connection is not None:
             connection.flush()
+
+    def flush_soon(self) -> None:
+        """Have the connection's writer send what is held."""
+        connection = self._connection
+        if connection is not None:
+            connection.flush_soon()
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Have `on_delivery` called, in the reader, for every message. Remembered until `cancel`."""
@@ -130,9 +140,9 @@ class Client:
         """
         self._consumers.cancel(queue, timeout_s)
 
-    def ack(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery, hold: bool = False) -> None:
         """Void if the delivery's connection has gone: RabbitMQ delivers it again."""
-        delivery._channel.ack(delivery._tag)
+        delivery._channel.ack(delivery._tag, hold)
 
     def reject(self, delivery: Delivery, requeue: bool) -> None:
         delivery._channel.reject(delivery._tag, requeue)

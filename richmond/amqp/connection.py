@@ -73,6 +73,7 @@ class EventConnection(Connection):
         )
         self.write = self._io.write
         self.flush = self._io.flush
+        self.flush_soon = self._io.flush_soon
 
     def __repr__(self) -> str:
         return f"<EventConnection {self.parameters['hostname']}:{self.parameters['port']}>"

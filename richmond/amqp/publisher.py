@@ -56,6 +56,7 @@ class Publisher:
         body: bytes,
         headers: Mapping[str, Any] | None,
         on_done: Callable[[str | None], None] | None,
+        hold: bool,
     ) -> None:
         if headers:
             route = encode_route(exchange, routing_key, headers)
@@ -69,7 +70,7 @@ class Publisher:
             if self._channel is None:
                 self._backlog.append(publication)
             else:
-                self._channel.publish(publication)
+                self._channel.publish(publication, hold)
 
     def end(self) -> None:
         """Take nothing more."""
@@ -103,7 +104,7 @@ class Publisher:
             self._returned.clear()
             self._backlog.clear()
             for publication in waiting:
-                channel.publish(publication)
+                channel.publish(publication, hold=True)
             self._channel = channel
         connection.flush()
 

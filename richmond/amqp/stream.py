@@ -19,7 +19,6 @@ from amqpstorm.exception import AMQPConnectionError
 from amqpstorm.io import IO
 
 _READ_BYTES = 65536
-_WAIT_READ = (BlockingIOError, ssl.SSLWantReadError)
 
 
 class EventIO(IO):
@@ -52,10 +51,17 @@ class EventIO(IO):
         self._wake.acquire()
         self._tls_lock = threading.Lock()
         self._writer: threading.Thread | None = None
+        self._reader_id: int | None = None  # while it handles what it has read
+        self._in: socket.socket | None = None  # the same connection, for the reader: with another timeout
 
     def open(self) -> None:
         """Connect, within the timeout. OSError as the system gives it."""
         self.socket = sock = self._find_address_and_connect(self._get_socket_addresses())
+        if not self.use_ssl:
+            # One call waits and reads. The usual pair of select.poll() and recv() costs a call more, and, patched
+            # by gevent, a new watcher in its loop for each message.
+            self._in = sock.dup()
+            self._in.settimeout(self._tick_s / 2 if self._tick_s else None)
         sock.setblocking(False)
 
     def start_inbound(self) -> None:
@@ -64,13 +70,28 @@ class EventIO(IO):
         self._inbound_thread.start()
         self._writer.start()
 
-    def write(self, data: bytes) -> None:
-        """Have the writer send this. Never blocks; void once the connection has gone."""
+    def write(self, data: bytes, hold: bool = False) -> None:
+        """Have the writer send this. Never blocks; void once the connection has gone.
+
+        What the reader's callbacks write leaves when it has handled all that it read. `hold`: not before somebody
+        flushes or writes without it.
+        """
         with self._lock:
             if self._down:
                 return
             self._out.append(data)
+            if hold or self._reader_id == threading.get_ident():
+                return
             wake, self._asleep = self._asleep, False
+        if wake:
+            self._wake.release()
+
+    def flush_soon(self) -> None:
+        """Have the writer send what is held."""
+        with self._lock:
+            wake = self._asleep and bool(self._out)
+            if wake:
+                self._asleep = False
         if wake:
             self._wake.release()
 
@@ -122,44 +143,57 @@ class EventIO(IO):
             if thread is not None:
                 thread.join()
         self._inbound_thread = self._writer = None
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None
+        for sock in (self._in, self.socket):
+            if sock is not None:
+                sock.close()
+        self._in = self.socket = None
 
     def _read(self) -> None:
-        assert self.socket is not None
-        poll = select.poll()
-        poll.register(self.socket.fileno(), select.POLLIN)
+        receive = self._receive_plain if self._in is not None else self._receive_tls
         due = time.monotonic() + self._tick_s if self._tick_s else None
+        me = threading.get_ident()
         try:
             while True:
-                data = self._receive_some()
+                data = receive()
                 if data:
+                    self._reader_id = me
                     self._on_data(data)
+                    self._reader_id = None
+                    self.flush()
                 elif data is not None:
                     raise ConnectionResetError("closed by the other side")
                 # After a long stop of this process, what waits in the socket was read before the silence is judged.
                 if due is not None and self._tick_s and time.monotonic() >= due:
                     due = time.monotonic() + self._tick_s
                     self._on_tick()
-                if data is None:
-                    poll.poll(None if due is None else max(0.0, due - time.monotonic()) * 1000)
         except Exception as e:  # broad on purpose: whatever it was, those who wait must hear of it
+            self._reader_id = None
             self.shut()
             self._on_lost(e)
 
-    def _receive_some(self) -> bytes | None:
-        """None: nothing there; empty: the other side has closed."""
-        assert self.socket is not None
+    def _receive_plain(self) -> bytes | None:
+        """None: silence, for half a tick; empty: the other side has closed, or we have."""
+        assert self._in is not None
         if self._down:
             return b""
         try:
-            if self.use_ssl:
+            return self._in.recv(_READ_BYTES)
+        except TimeoutError:
+            return None
+
+    def _receive_tls(self) -> bytes | None:
+        """As `_receive_plain`. A TLS object must not be used by two threads at once, so the waiting is outside of it."""
+        assert self.socket is not None
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        while not self._down:
+            try:
                 with self._tls_lock:
                     return self.socket.recv(_READ_BYTES)
-            return self.socket.recv(_READ_BYTES)
-        except _WAIT_READ:
-            return None
+            except (BlockingIOError, ssl.SSLWantReadError):
+                if not poll.poll(self._tick_s * 500 if self._tick_s else None):
+                    return None
+        return b""
 
     def _write(self) -> None:
         assert self.socket is not None

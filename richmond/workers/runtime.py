@@ -139,8 +139,14 @@ class _Runtime:
                 self._tell(Ready(self._job.slot, os.getpid(), files))
             if delivery is not None:
                 self._handle(delivery)
-            if self._inbox.empty():
-                self._client.flush()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """What is published leaves at once: from here if nothing waits, else from the client's writer, beside us."""
+        if self._inbox.empty():
+            self._client.flush()
+        else:
+            self._client.flush_soon()
 
     def _drain(self, ends: float) -> None:
         """Handle what we hold, and wait until all of it is acknowledged; what is not belongs to RabbitMQ again."""
@@ -246,7 +252,8 @@ class _Runtime:
                 self._changed.wait_for(lambda: self._client.pending < MAX_UNCONFIRMED)
                 self._in_need_of_room = False
         done = partial(self._confirmed, message, key)
-        self._client.publish(self._job.amqp.exchange, key, body, headers=headers, on_done=done)
+        self._client.publish(self._job.amqp.exchange, key, body, headers=headers, on_done=done, hold=True)
+        self._let_go()
 
     def _confirmed(self, message: _Message | None, key: str, error: str | None) -> None:
         """RabbitMQ has taken a publish, or not. In the client's reader thread."""
@@ -278,7 +285,7 @@ class _Runtime:
             self._settle(message)
             return
         if not message.kept:
-            self._client.ack(message.delivery)
+            self._client.ack(message.delivery, hold=True)
         if self._stopping:
             self._inbox.put(None)
 

@@ -202,7 +202,7 @@ def test_a_callback_that_raises_is_logged_and_the_next_message_comes(connection,
 
 def test_after_its_channel_has_gone_an_acknowledgement_is_void(connection, channel):
     written = []
-    channel._write = written.append
+    channel._write = lambda data, hold=False: written.append(data)
     channel.ack(1)
     channel.set_state(channel.CLOSED)
     channel.ack(2)
