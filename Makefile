@@ -3,6 +3,7 @@
 VE := ve
 CONFIG := etc/richmond.ini
 PYTEST_ARGS :=
+BENCH_ARGS :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast bench cover lint types fmt rabbitmq clean
@@ -19,8 +20,8 @@ test: $(VE)/.installed-dev rabbitmq ## set up what is missing, then run all test
 test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
 	@$(VE)/bin/pytest -n auto -m "not services" $(PYTEST_ARGS)
 
-bench: $(VE)/.installed rabbitmq ## measure: start, scaling, memory, idle CPU, messages per second
-	@$(VE)/bin/python -m bench
+bench: $(VE)/.installed-bench rabbitmq ## measure Richmond beside its peers; BENCH_ARGS=--quick to see that it works
+	@$(VE)/bin/python -m bench $(BENCH_ARGS)
 
 cover: $(VE)/.installed-dev rabbitmq ## all tests, with the lines that none of them reached
 	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
@@ -54,4 +55,9 @@ $(VE)/.installed: setup.py scripts/make-venv.sh
 $(VE)/.installed-dev: $(VE)/.installed
 	@echo "Installing the development tools into $(VE)/"
 	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VE)/.installed-bench: $(VE)/.installed
+	@echo "Installing what the benchmark compares with into $(VE)/"
+	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@

@@ -40,7 +40,11 @@ setup(
             "mypy>=1.14,<3",
             "import-linter>=2.1,<3",
             "types-psutil>=5.9",
-        ]
+        ],
+        "bench": [
+            "aio-pika>=9.5,<11",
+            "pika>=1.3,<2",
+        ],
     },
     entry_points={"console_scripts": ["richmond = richmond.cli:main"]},
     classifiers=[
