@@ -64,6 +64,7 @@ class Reporter:
             private_node=self._services.node_address,
             log_lines_dropped=richmond.log.dropped(),
             last_reload_error=self.last_reload_error,
+            private_node_problem=self._services.node_problem,
         )
         return status.with_problems(snapshot, settings.amqp.dead_queue)
 

@@ -16,9 +16,10 @@ from richmond.amqp.client import Client, LinkState
 from richmond.amqp.topology import topology
 from richmond.broker import Broker
 from richmond.errors import AMQPError, RichmondError
-from richmond.rabbitmq import NodeInfo, PrivateNode
+from richmond.rabbitmq import PrivateNode
 from richmond.settings import Settings
 from richmond.simulator.server import Simulator
+from richmond.supervisor.node import NodeKeeper
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,7 @@ class Services:
     def __init__(self, settings: Settings, on_amqp: Callable[[bool], None]) -> None:
         self._given = settings
         self._on_amqp = on_amqp
-        self._node: PrivateNode | None = None
-        self._node_info: NodeInfo | None = None
+        self._node: NodeKeeper | None = None
         self._simulator: Simulator | None = None
         self._gateway: tuple[str, int] | None = None  # where the simulator listens
         self.broker: Broker | None = None
@@ -48,7 +48,12 @@ class Services:
 
     @property
     def node_address(self) -> str:
-        return f"{self._node_info.host}:{self._node_info.port}" if self._node_info else ""
+        info = self._node.info if self._node is not None else None
+        return f"{info.host}:{info.port}" if info is not None else ""
+
+    @property
+    def node_problem(self) -> str:
+        return self._node.problem if self._node is not None else ""
 
     def start(self) -> Settings:
         """Start all of it, in order; the settings with every address filled in. RichmondError if it cannot be."""
@@ -57,8 +62,9 @@ class Services:
             self._start_simulator(given)
         if given.rabbitmq.private:
             self.step = "starting the private RabbitMQ node"
-            self._node = PrivateNode(given.richmond.directory / "rabbitmq", given.rabbitmq.port)
-            self._node_info = self._node.start(given.rabbitmq.start_timeout_s)
+            node = PrivateNode(given.richmond.directory / "rabbitmq", given.rabbitmq.port)
+            self._node = NodeKeeper(node, given.rabbitmq.start_timeout_s)
+            self._node.start()
         self.step = ""
         settings = self.resolve(given)
         self.queues = Client(
@@ -73,8 +79,8 @@ class Services:
 
     def resolve(self, settings: Settings) -> Settings:
         """`settings` as the workers and the broker need them: where the node and the simulator really are."""
-        if settings.rabbitmq.private and self._node_info is not None:
-            settings = replace(settings, amqp=self._node_info.apply(settings.amqp))
+        if settings.rabbitmq.private and self._node is not None and self._node.info is not None:
+            settings = replace(settings, amqp=self._node.info.apply(settings.amqp))
         if settings.simulator.enabled and self._gateway is not None:
             host, port = self._gateway
             ssmi = replace(
@@ -152,7 +158,9 @@ class Services:
             self._stop_simulator()
         except Exception:  # broad on purpose: whatever is wrong with those, the node must not be left behind
             log.exception("a service could not be stopped")
-        if self._node is not None and not keep_node:
+        if self._node is not None and keep_node:
+            self._node.leave()
+        elif self._node is not None:
             self._node.stop(max(NODE_GRACE_S, deadline - time.monotonic()))
 
     def _on_state(self, state: LinkState) -> None:

@@ -72,6 +72,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     private_node: str  # its address; empty: your RabbitMQ
     log_lines_dropped: int
     last_reload_error: str
+    private_node_problem: str = ""  # why it does not run
     problems: tuple[str, ...] = ()
 
 
@@ -87,6 +88,8 @@ def _problems(snapshot: Snapshot, dead_queue: str) -> tuple[str, ...]:
     found = []
     if snapshot.phase == "stopping":
         found.append("richmond is stopping")
+    if snapshot.private_node_problem:
+        found.append(snapshot.private_node_problem)
     for link in snapshot.links:
         if link.state not in _GOOD_LINKS:
             why = f": {link.last_error}" if link.last_error else ""

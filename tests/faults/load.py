@@ -20,6 +20,8 @@ import pika
 from gateway import RawGateway
 from installation import Installation, until
 
+from richmond.rabbitmq import PrivateNode
+
 RATE = 500  # messages/s
 QUIET_S = 2.0  # without a reply, and with empty queues: nothing more will come
 SORRY = "sorry"
@@ -266,6 +268,8 @@ def number_in(body: bytes) -> int:
 def connection(richmond: Installation):
     """A channel of pika's."""
     amqp = richmond.settings.amqp
+    if richmond.node is None:
+        amqp = PrivateNode(richmond.settings.richmond.directory / "rabbitmq").running().apply(amqp)
     credentials = pika.PlainCredentials(amqp.username, amqp.password)
     rabbit = pika.BlockingConnection(pika.ConnectionParameters(amqp.host, amqp.port, amqp.vhost, credentials))
     try:
