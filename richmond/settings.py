@@ -111,7 +111,7 @@ class WorkerSettings:
     codes: tuple[str, ...]  # USSD codes, each with its final '#'; empty: the default class
     queue: str
     routing_key: str
-    prefetch: int
+    prefetch: int  # 0: judged by the time that handlers take
     start_timeout_s: float
     start_retries: int
     stable_s: float

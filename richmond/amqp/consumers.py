@@ -16,13 +16,14 @@ OnDelivery = Callable[[Delivery], None]
 
 
 class _Consumer:
-    __slots__ = ("active", "channel", "on_delivery", "prefetch", "queue", "tag", "wanted")
+    __slots__ = ("active", "applied", "channel", "on_delivery", "prefetch", "queue", "tag", "wanted")
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
         self.wanted = False
         self.active = False  # deliveries may come
         self.prefetch = 1
+        self.applied = 0  # the prefetch that it consumes with
         self.on_delivery: OnDelivery = give_back
         self.channel: EventChannel | None = None
         self.tag = ""
@@ -85,18 +86,22 @@ class Consumers:
 
     def _start(self, connection: EventConnection, consumer: _Consumer) -> None:
         with self._changed:
-            if consumer.active:
+            if consumer.active and consumer.applied == consumer.prefetch:
                 return
             channel = consumer.channel
+        # A prefetch holds for the consumers that begin after it. What the one before was given stays valid.
+        self._stop(consumer)
         if channel is None or not channel.is_open:
             channel = connection.open_channel(RPC_TIMEOUT_S)
             channel.on_cancelled = lambda: self._ended(consumer)
             channel.on_closed = lambda _: self._ended(consumer)
-        channel.basic.qos(consumer.prefetch)
+        prefetch = consumer.prefetch
+        channel.basic.qos(prefetch)
         with self._changed:
             if not consumer.wanted or not channel.is_open:
                 return  # cancelled meanwhile, or lost: the next turn sees to it
             consumer.active = True
+            consumer.applied = prefetch
             consumer.channel = channel
             channel.on_delivery = consumer.on_delivery
         try:

@@ -36,6 +36,7 @@ from richmond.scoreboard import Row, Scoreboard, identity
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob, shorten
 from richmond.workers.base import RichmondWorker
 from richmond.workers.loading import load, site_files
+from richmond.workers.prefetch import Prefetch
 
 EXIT_PLANNED, EXIT_CRASHED, EXIT_CANNOT_IMPORT = 0, 1, 3
 
@@ -99,6 +100,7 @@ class _Runtime:
         self._row = row
         self._worker = RichmondWorker()
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()  # None: look what has changed
+        self._prefetch = Prefetch(job.worker.prefetch)
         self._stopping = False
         self._in_hand: _Message | None = None
         self._main = threading.get_ident()
@@ -117,7 +119,7 @@ class _Runtime:
         worker.options = self._job.worker.options
         worker._outlet = self._publish
         worker.setup_worker()
-        self._client.consume(self._job.worker.queue, self._job.worker.prefetch, self._inbox.put)
+        self._client.consume(self._job.worker.queue, self._prefetch.value, self._inbox.put)
         self._client.start()
         self._loop(files)
         ends = time.monotonic() + self._job.worker.stop_timeout_s
@@ -169,7 +171,8 @@ class _Runtime:
         ok = False
         self._row.waiting(self._inbox.qsize())
         message_id = identity(delivery.body)
-        self._row.began(time.monotonic(), message_id)
+        began = time.monotonic()
+        self._row.began(began, message_id)
         try:
             data = self._worker._decode(delivery.body)
         except MessageError as e:
@@ -183,8 +186,11 @@ class _Runtime:
                 self._apologise(message, data)
             else:
                 ok = self._call(message, data)
-        self._row.ended(time.monotonic(), ok)
+        ended = time.monotonic()
+        self._row.ended(ended, ok)
         self._settle(message)
+        if self._prefetch.handled(ended - began) and not self._stopping:
+            self._client.consume(self._job.worker.queue, self._prefetch.value, self._inbox.put)
 
     def _call(self, message: _Message, data: dict[str, Any]) -> bool:
         self._in_hand = message
@@ -280,6 +286,10 @@ class _Runtime:
                 message.open = 1
             else:
                 self._held -= 1
+                if not message.kept:
+                    self._row.acknowledged(
+                        answered=message.answered, dead=message.dead, redelivered=message.delivery.redelivered
+                    )
         if to_bury:
             self._bury(message, f"reply-{message.refused}")
             self._settle(message)
