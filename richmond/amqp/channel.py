@@ -19,6 +19,7 @@ from pamqp import commands
 from pamqp import frame as pamqp_frame
 
 from richmond.amqp import frames
+from richmond.amqp.acks import Acks
 from richmond.amqp.frames import Delivery, Encoder, Publication
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class EventChannel(Channel):
         self.on_settled: Callable[[], None] | None = None
         self.unconfirmed: dict[int, Publication] = {}  # by sequence number, in order
         self._write = connection.write
+        self._write_late = connection.write_late
+        self._acks = Acks()
+        self._acks_wait = False  # to be sent
         self._write_lock = threading.Lock()  # nothing is written after the channel's end: that ends the connection
         self._encoder = Encoder(channel_id, connection.max_frame_size)
         self._sequence = 0
@@ -92,13 +96,24 @@ class EventChannel(Channel):
 
     def ack(self, tag: int, hold: bool = False) -> None:
         with self._write_lock:
-            if self.is_open:
-                self._write(frames.encode_ack(self._channel_id, tag), hold)
+            self._acks.settle(tag)
+            if self._acks_wait or not self.is_open:
+                return
+            self._acks_wait = True
+        self._write_late(self._take_acks, hold)
 
     def reject(self, tag: int, requeue: bool) -> None:
         with self._write_lock:
             if self.is_open:
+                self._acks.rejected(tag)
                 self._write(frames.encode_reject(self._channel_id, tag, requeue))
+
+    def _take_acks(self) -> bytes:
+        with self._write_lock:
+            self._acks_wait = False
+            if not self.is_open:
+                return b""
+            return b"".join([frames.encode_ack(self._channel_id, *ack) for ack in self._acks.take()])
 
     # In the reader.
 

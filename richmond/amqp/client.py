@@ -90,6 +90,11 @@ class Client:
         """Publishes that are not settled yet. The caller bounds it."""
         return self._publisher.pending
 
+    @property
+    def repeated(self) -> int:
+        """Publishes sent again because a connection was lost before they were confirmed: RabbitMQ may have two."""
+        return self._publisher.repeated
+
     def wait_up(self, timeout_s: float | None) -> bool:
         """Until all that was asked for is declared and consumed; False after `timeout_s`, or when closed."""
         with self._changed:

@@ -72,6 +72,7 @@ class EventConnection(Connection):
             tick_s=heartbeat_s / 2 if heartbeat_s else None,
         )
         self.write = self._io.write
+        self.write_late = self._io.write_late
         self.flush = self._io.flush
         self.flush_soon = self._io.flush_soon
 

@@ -33,6 +33,7 @@ class Publisher:
     def __init__(self, topology: Topology, need: Callable[[], None], on_idle: Callable[[], None]) -> None:
         """`on_idle`: nothing is pending any more; only called once `end` was."""
         self.topology = topology
+        self.repeated = 0  # publications sent again, which RabbitMQ may have had already
         self._need = need
         self._on_idle = on_idle
         self._ended = False
@@ -115,6 +116,7 @@ class Publisher:
             if channel is not None:
                 unsettled = list(channel.unconfirmed.values())
                 channel.unconfirmed.clear()
+                self.repeated += len(unsettled)
                 for publication in unsettled:
                     publication.returned = False
                 self._backlog.extendleft(reversed(unsettled))

@@ -42,8 +42,9 @@ class EventIO(IO):
         self._on_tick = on_tick
         self._on_lost = on_lost
         self._tick_s = tick_s
-        self._lock = threading.Lock()  # the six that follow
+        self._lock = threading.Lock()  # the seven that follow
         self._out: list[bytes] = []
+        self._late: list[Callable[[], bytes]] = []
         self._busy = False  # somebody is in send()
         self._asleep = False  # the writer waits for _wake
         self._down = False
@@ -77,19 +78,37 @@ class EventIO(IO):
         flushes or writes without it.
         """
         with self._lock:
-            if self._down:
-                return
             self._out.append(data)
-            if hold or self._reader_id == threading.get_ident():
-                return
-            wake, self._asleep = self._asleep, False
+            wake = self._to_wake(hold)
         if wake:
             self._wake.release()
+
+    def write_late(self, source: Callable[[], bytes], hold: bool = False) -> None:
+        """As `write`, but asked for its bytes only when they leave: it may have gathered more by then.
+
+        They go in front of all that was written meanwhile.
+        """
+        with self._lock:
+            self._late.append(source)
+            wake = self._to_wake(hold)
+        if wake:
+            self._wake.release()
+
+    def _to_wake(self, hold: bool) -> bool:
+        """Under the lock: something was added. Whether the writer has to be woken for it."""
+        if self._down:
+            self._out.clear()
+            self._late.clear()
+            return False
+        if hold or self._reader_id == threading.get_ident():
+            return False
+        wake, self._asleep = self._asleep, False
+        return wake
 
     def flush_soon(self) -> None:
         """Have the writer send what is held."""
         with self._lock:
-            wake = self._asleep and bool(self._out)
+            wake = self._asleep and bool(self._out or self._late)
             if wake:
                 self._asleep = False
         if wake:
@@ -98,11 +117,12 @@ class EventIO(IO):
     def flush(self) -> None:
         """Send now, from this thread, what the socket takes, unless somebody is sending already."""
         with self._lock:
-            if self._busy or not self._out or self.socket is None:
+            if self._busy or not (self._out or self._late) or self.socket is None:
                 return
             self._busy = True
-            data = b"".join(self._out)
-            self._out.clear()
+            late, self._late = self._late, []
+            out, self._out = self._out, []
+        data = b"".join([*(source() for source in late), *out])
         try:
             rest = self._send(data)
         except OSError:
@@ -112,7 +132,7 @@ class EventIO(IO):
             self._busy = False
             if rest:
                 self._out.insert(0, rest)
-            wake = self._asleep and bool(self._out)
+            wake = self._asleep and bool(self._out or self._late)
             if wake:
                 self._asleep = False
         if wake:
@@ -128,6 +148,7 @@ class EventIO(IO):
         with self._lock:
             self._down = True
             self._out.clear()
+            self._late.clear()
             wake, self._asleep = self._asleep, False
         if wake:
             self._wake.release()
@@ -203,7 +224,7 @@ class EventIO(IO):
             with self._lock:
                 if self._down:
                     return
-                full = bool(self._out) and not self._busy
+                full = bool(self._out or self._late) and not self._busy
                 if not full:
                     self._asleep = True
             if not full:
@@ -211,7 +232,7 @@ class EventIO(IO):
                 continue
             self.flush()
             with self._lock:
-                left = bool(self._out) and not self._busy
+                left = bool(self._out or self._late) and not self._busy
             if left:  # the socket is full
                 poll.poll()
 

@@ -200,14 +200,22 @@ def test_a_callback_that_raises_is_logged_and_the_next_message_comes(connection,
     assert "a bug of the caller's" in caplog.text
 
 
-def test_after_its_channel_has_gone_an_acknowledgement_is_void(connection, channel):
-    written = []
+def test_acknowledgements_of_a_burst_leave_as_one_and_are_void_after_their_channel_has_gone(channel):
+    written, sources = [], []
     channel._write = lambda data, hold=False: written.append(data)
-    channel.ack(1)
-    channel.set_state(channel.CLOSED)
+    channel._write_late = lambda source, hold=False: sources.append(source)
     channel.ack(2)
-    channel.reject(3, True)
-    assert written == [encode_ack(CHANNEL, 1)]
+    channel.ack(1)
+    (source,) = sources
+    assert source() == encode_ack(CHANNEL, 2, multiple=True)
+    channel.ack(3)
+    assert sources == [source, source]
+    channel.set_state(channel.CLOSED)
+    assert source() == b""
+    channel.ack(4)
+    channel.reject(5, True)
+    assert len(sources) == 2
+    assert written == []
 
 
 def test_no_password_is_in_the_repr(connection):
