@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 
 from bench.report import BASELINE, Cell, cells
 
-WIDTH = 800
+WIDTH = 840
 LABEL = 170  # the names, left of the bars
-VALUE = 290  # the figures, right of them
+VALUE = 330  # the figures, right of them
 ROW, BAR = 26, 16
 GROUP = 34  # a group's heading
 HEAD = 52
