@@ -203,7 +203,7 @@ class EventIO(IO):
             return None
 
     def _receive_tls(self) -> bytes | None:
-        """As `_receive_plain`. A TLS object must not be used by two threads at once, so the waiting is outside of it."""
+        """As `_receive_plain`. No two threads at once may use a TLS object, so the waiting is outside of it."""
         assert self.socket is not None
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLIN)
