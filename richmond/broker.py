@@ -5,11 +5,14 @@ in `broker_inbound` and `broker_replies`, the gateway's socket is `broker_gatewa
 they meet, and everything is counted:
 
     received = ignored + link + published + unbound + apologised + dropped + waiting
+    ussd     = published:ussd + ussd-refused + ussd-waiting
     replies  = sent + refused + returned + held
 
 `received`: lines of the gateway; `link`: acknowledgements and logouts; `published`: confirmed by RabbitMQ; `unbound`:
-events that nobody has bound a queue for; `waiting`: not confirmed yet. `replies`: deliveries of the send queue;
-`refused`: in the dead-letter queue; `returned`: given back to the queue, because the link went. `ignored`,
+events that nobody has bound a queue for; `waiting`: not confirmed yet. `ussd`: of the lines, those for a worker;
+`ussd-refused`: of these, those that got the apology or were dropped. `repeated`: publishes sent again because a
+connection was lost before they were confirmed, so that RabbitMQ may have them twice. `replies`: deliveries of the send
+queue; `refused`: in the dead-letter queue; `returned`: given back to the queue, because the link went. `ignored`,
 `apologised`, `dropped` and `refused` are also counted by reason (`refused:session-over`), what is published by kind.
 """
 
@@ -17,11 +20,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,25 +31,24 @@ import gevent
 import msgspec
 from gevent.event import Event as Signal
 
-from richmond import broker_replies, log
+from richmond import broker_replies
 from richmond.amqp.client import Client
 from richmond.amqp.client import LinkState as AmqpState
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import DEAD_ROUTING_KEY, topology
 from richmond.broker_gateway import Gateway
-from richmond.broker_inbound import Apologise, Drop, Inbound, Outcome, Publish
+from richmond.broker_inbound import Apologise, Drop, Inbound, Outcome, Publish, is_ussd
 from richmond.broker_replies import Line, Refused
+from richmond.broker_tally import Tally, excerpt
 from richmond.errors import AMQPError
 from richmond.session_store import SessionStore
 from richmond.settings import Settings
-from richmond.ssmi.codec import HEADER, Ack, Event, Ignored, Nack, RemoteLogout
+from richmond.ssmi.codec import Ack, Event, Ignored, Nack, RemoteLogout
 from richmond.ssmi.sessions import SessionTable
 
 _log = logging.getLogger(__name__)
 
-_NUMBER = re.compile(r"\d{6,}")
 _LINK_EVENTS = (Ack, Nack, RemoteLogout)
-_BURST_S = 5.0  # of quiet, after which the same is worth a line in the log again
 _CANCEL_S = 5.0
 _RETRY_S = 1.0
 _SAVE_S = 1.0  # so much of the sessions a kill -9 may cost
@@ -74,8 +75,16 @@ class BrokerStatus(msgspec.Struct, frozen=True):
 class Broker:
     """One gateway account, one RabbitMQ."""
 
-    def __init__(self, settings: Settings, on_change: Callable[[], None] | None = None) -> None:
-        """`on_change`: the state of a link may have changed; called from a greenlet that it must not block."""
+    def __init__(
+        self,
+        settings: Settings,
+        on_change: Callable[[], None] | None = None,
+        totals: Mapping[str, int] | None = None,
+    ) -> None:
+        """`on_change`: the state of a link may have changed; called from a greenlet that it must not block.
+
+        `totals`: those of an earlier one, to count on from.
+        """
         self._settings = settings
         self._on_change = on_change
         run = secrets.token_hex(4)
@@ -88,8 +97,8 @@ class Broker:
         self._store: SessionStore | None = None
         self._saving: gevent.Greenlet | None = None
         self._inbound = Inbound(settings, self._sessions, identity)
-        self._counters: Counter[str] = Counter()
-        self._bursts: dict[str, float] = {}
+        self._counters = Tally(totals or {})
+        self._repeated = self._counters["repeated"]  # by earlier ones
         self._away = True  # RabbitMQ is
         self._waiting = 0  # inbound, not yet confirmed
         self._stalled = False  # the gateway's reader waits for confirms
@@ -140,6 +149,7 @@ class Broker:
             self._store.close()
         if self._waiting:
             _log.error("%d messages of subscribers are lost: RabbitMQ did not take them before the stop", self._waiting)
+            self._counters["ussd-refused"] += self._waiting_ussd()
             self._counters["dropped"] += self._waiting
             self._counters["dropped:stopped"] += self._waiting
             self._waiting = 0
@@ -161,13 +171,24 @@ class Broker:
         self._sessions.expire(now)
         counters = self._counters + Counter({f"link-{name}": count for name, count in link.counters.items()})
         counters["waiting"] = self._waiting
+        counters["ussd-waiting"] = self._waiting_ussd()
         counters["held"] = self._held()
+        counters["repeated"] = self._repeated + self._amqp.repeated
         return BrokerStatus(
             link=LinkStatus(link.state.value, time.time() - (now - link.since), link.last_error),
             amqp=LinkStatus(amqp.name, amqp.since, amqp.error),
             sessions=len(self._sessions),
             counters=dict(counters),
         )
+
+    def totals(self) -> dict[str, int]:
+        """What is settled, for the next one to count on from: nobody knows what becomes of the rest if we die now."""
+        counters = Counter(self._counters)
+        counters["received"] -= self._waiting
+        counters["ussd"] -= self._waiting_ussd()
+        counters["replies"] -= self._held()
+        counters["repeated"] = self._repeated + self._amqp.repeated
+        return dict(counters)
 
     # The gateway's owner.
 
@@ -178,13 +199,17 @@ class Broker:
         buffer = self._settings.ssmi.buffer
         for event in events:
             if isinstance(event, Ignored):
-                self._count("ignored", event.reason, now, "line ignored: %s", _excerpt(event.raw))
+                self._counters.note("ignored", event.reason, now, "line ignored: %s", excerpt(event.raw))
             elif isinstance(event, _LINK_EVENTS):
                 self._counters["link"] += 1
             else:
                 away = self._away
                 full = away and self._waiting >= buffer
-                self._perform(self._inbound.decide(event, now, wall, away=away, full=full), now)
+                outcome = self._inbound.decide(event, now, wall, away=away, full=full)
+                if is_ussd(event):
+                    self._counters["ussd"] += 1
+                    self._counters["ussd-refused"] += not isinstance(outcome, Publish)
+                self._perform(outcome, now)
         self._amqp.flush()
         self._save_soon()
 
@@ -270,6 +295,7 @@ class Broker:
             self._counters["unbound"] += 1
         else:
             now = time.monotonic()
+            self._counters["ussd-refused"] += 1
             self._perform(self._inbound.unroutable(message, now), now)
         if self._stalled and self._waiting <= max(_LEAST_UNCONFIRMED, self._settings.ssmi.buffer) // 2:
             self._resume()
@@ -278,7 +304,7 @@ class Broker:
         self._unsettled -= 1
         if result is None:
             self._amqp.ack(delivery)
-            self._count("refused", refused.reason, time.monotonic(), "reply refused: %s", refused.detail)
+            self._counters.note("refused", refused.reason, time.monotonic(), "reply refused: %s", refused.detail)
             self._note_quiet()
             return
         self._unsettled += 1
@@ -293,16 +319,17 @@ class Broker:
                 try:
                     self._amqp.publish(exchange, routing_key, body, on_done=partial(self._settled, outcome), hold=True)
                 except AMQPError:  # closed
-                    self._count("dropped", "stopped", now, "message dropped: %s", outcome.kind)
+                    self._counters["ussd-refused"] += outcome.kind == "ussd"
+                    self._counters.note("dropped", "stopped", now, "message dropped: %s", outcome.kind)
                 else:
                     self._waiting += 1
             case Apologise(reason, line):
                 if self._gateway.write(line):
-                    self._count("apologised", reason, now, "session ended with the apology: %s", reason)
+                    self._counters.note("apologised", reason, now, "session ended with the apology: %s", reason)
                 else:
-                    self._count("dropped", reason, now, "session lost, and no link for the apology: %s", reason)
+                    self._counters.note("dropped", reason, now, "session lost, and no link for the apology: %s", reason)
             case Drop(reason):
-                self._count("dropped", reason, now, "message dropped: %s", reason)
+                self._counters.note("dropped", reason, now, "message dropped: %s", reason)
 
     def _bury(self, delivery: Delivery, refused: Refused) -> None:
         amqp = self._settings.amqp
@@ -361,20 +388,6 @@ class Broker:
         self._stalled = False
         self._gateway.resume()
 
-    def _count(self, what: str, reason: str, now: float, line: str, detail: str) -> None:
-        """Count, and log the first of a burst."""
-        self._counters[what] += 1
-        key = f"{what}:{reason}"
-        self._counters[key] += 1
-        last = self._bursts.get(key)
-        self._bursts[key] = now
-        if last is None or now - last > _BURST_S:
-            _log.warning(line + " (%s)", detail, reason)
-
-
-def _excerpt(raw: bytes) -> str:
-    """An ignored line as the log may show it: escaped, what may be a number masked, and of an SSMI line no text."""
-    header, comma, rest = raw.decode("latin-1").partition(",")
-    id, more, fields = rest.partition(",")
-    shown = f"{header},{id},{log.text(fields)}" if header == HEADER and more else f"{header}{comma}{rest}"
-    return ascii(_NUMBER.sub(lambda number: log.mask(number[0]), shown))
+    def _waiting_ussd(self) -> int:
+        counters = self._counters
+        return counters["ussd"] - counters["published:ussd"] - counters["ussd-refused"]

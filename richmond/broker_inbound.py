@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from richmond import messages
 from richmond.errors import SSMIUsageError
@@ -77,6 +77,11 @@ class Drop:
 Outcome = Publish | Apologise | Drop
 
 
+def is_ussd(event: Event) -> TypeGuard[Ussd | ExtendedUssd]:
+    """From a subscriber to a worker; of a type that somebody has described."""
+    return isinstance(event, Ussd | ExtendedUssd) and event.ussd_type in _USSD_TYPES
+
+
 class Inbound:
     """`identity`: makes the id of a message, never repeated."""
 
@@ -91,7 +96,7 @@ class Inbound:
 
     def decide(self, event: Event, now: float, wall: float, *, away: bool, full: bool) -> Outcome:
         """`now` monotonic, `wall` Unix seconds. `away`: RabbitMQ is; `full`: and no more is to be kept for it."""
-        if isinstance(event, Ussd | ExtendedUssd) and event.ussd_type in _USSD_TYPES:
+        if is_ussd(event):
             return self._ussd(event, now, wall, away, full)
         if full:
             return Drop("buffer-full")

@@ -12,10 +12,11 @@ import os
 import zlib
 from dataclasses import dataclass
 
-ROW_BYTES = 64  # a cache line, so that two workers never write to the same one
+ROW_BYTES = 128  # whole cache lines, so that two workers never write to the same one
 _CELLS = ROW_BYTES // 8
 
 _PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN, _MESSAGE = range(8)
+_ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED = range(8, 12)
 
 CONDEMNED = 64  # messages; the oldest makes room
 _HEAD_CELLS = CONDEMNED
@@ -24,13 +25,18 @@ _HEAD_CELLS = CONDEMNED
 @dataclass(frozen=True, slots=True)
 class Reading:
     pid: int  # 0: nobody has used the row yet
-    handled: int  # messages done and in order
-    failed: int  # messages that were dead-lettered; not in `handled`
+    handled: int  # handlers that returned
+    failed: int  # messages whose handler raised, or that had none; not in `handled`
     waiting: int  # messages received and not begun
     busy_s: float  # spent in handlers
     last_turn: float  # when the main loop last came by
     began_at: float | None  # when the message in hand began; None: none is in hand
     message: int = 0  # which one that is, as `identity` says
+    # Messages acknowledged, each counted as one of the first three:
+    answered: int = 0
+    unanswered: int = 0  # handled without a reply
+    dead_lettered: int = 0
+    redelivered: int = 0  # RabbitMQ had delivered it before: it may have been counted then
 
 
 class Row:
@@ -45,7 +51,7 @@ class Row:
 
     def reset(self, pid: int) -> None:
         at = self._at
-        for cell in (_HANDLED, _FAILED, _WAITING, _MESSAGE):
+        for cell in (_HANDLED, _FAILED, _WAITING, _MESSAGE, _ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED):
             self._ints[at + cell] = 0
         for cell in (_BUSY, _TURN, _BEGAN):
             self._times[at + cell] = 0.0
@@ -68,6 +74,12 @@ class Row:
     def waiting(self, n: int) -> None:
         self._ints[self._at + _WAITING] = n
 
+    def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool) -> None:
+        at = self._at
+        self._ints[at + (_DEAD_LETTERED if dead else _ANSWERED if answered else _UNANSWERED)] += 1
+        if redelivered:
+            self._ints[at + _REDELIVERED] += 1
+
     def condemned(self, message: int) -> bool:
         """Whether the master has said to begin this message no more."""
         return message in self._ints[:CONDEMNED].tolist()
@@ -85,6 +97,10 @@ class Row:
             last_turn=times[_TURN],
             began_at=times[_BEGAN] or None,
             message=ints[_MESSAGE] if times[_BEGAN] else 0,
+            answered=ints[_ANSWERED],
+            unanswered=ints[_UNANSWERED],
+            dead_lettered=ints[_DEAD_LETTERED],
+            redelivered=ints[_REDELIVERED],
         )
 
 

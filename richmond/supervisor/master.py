@@ -118,6 +118,7 @@ class Master:
         if pid_file.acquire():
             log.warning("the last master died without cleaning up: taking over what it left")
         try:
+            self._reporter.restore()
             linux.become_subreaper()
             self._control.start()
             self._spawner = Spawner(self._board, self._inbox.put)
@@ -259,6 +260,7 @@ class Master:
     def _tear_down(self, spawner: Spawner) -> None:
         self._end_services()
         spawner.close(self._settings.richmond.orphan_timeout_s + 1.0)
+        self._reporter.save(self._fleet)
         log.info("master %d has stopped", os.getpid())
 
     def _end_services(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -16,26 +16,38 @@ from richmond.scoreboard import Reading, Scoreboard
 class Totals:
     """What the workers of a class did; only grows, over the death of workers too."""
 
-    handled: int = 0  # messages that went well
+    handled: int = 0  # handlers that returned
     failed: int = 0
     busy_s: float = 0.0
+    answered: int = 0  # messages acknowledged: each one of these three
+    unanswered: int = 0
+    dead_lettered: int = 0
+    redelivered: int = 0  # of those, maybe counted before
     unacked: int = 0  # held now, the ones in hand too: not a counter
+
+    def plus(self, reading: Reading) -> Totals:
+        return replace(self, **{name: getattr(self, name) + getattr(reading, name) for name in _SUMS})
+
+
+_SUMS = ("handled", "failed", "busy_s", "answered", "unanswered", "dead_lettered", "redelivered")
+KEPT = _SUMS[3:]  # over the end of the master too
 
 
 @dataclass(slots=True)
 class _Counted:
     """One class: what its dead workers did, and the last reading of the living."""
 
-    handled: int = 0
-    failed: int = 0
-    busy_s: float = 0.0
+    buried: Totals = Totals()
     rows: dict[int, Reading] = field(default_factory=dict)
 
     def bury(self, row: int) -> None:
-        reading = self.rows.pop(row)
-        self.handled += reading.handled
-        self.failed += reading.failed
-        self.busy_s += reading.busy_s
+        self.buried = self.buried.plus(self.rows.pop(row))
+
+    def totals(self) -> Totals:
+        totals = self.buried
+        for reading in self.rows.values():
+            totals = totals.plus(reading)
+        return totals
 
 
 class Counts:
@@ -44,6 +56,18 @@ class Counts:
     def __init__(self, board: Scoreboard) -> None:
         self._board = board
         self._classes: dict[str, _Counted] = {}
+
+    def restore(self, kept: Mapping[str, Mapping[str, int]]) -> None:
+        """Before anything is read: class -> what it had done under earlier masters."""
+        for name, counters in kept.items():
+            self._classes[name] = _Counted(Totals(**{key: counters.get(key, 0) for key in KEPT}))
+
+    def keep(self) -> dict[str, dict[str, int]]:
+        """For `restore`: every class that there ever was, as it was last read."""
+        return {
+            name: {key: getattr(totals, key) for key in KEPT}
+            for name, totals in ((name, counted.totals()) for name, counted in self._classes.items())
+        }
 
     def read(self, name: str, rows: Mapping[int, int | None], now: float) -> Totals:
         """The class `name`, whose slots have `rows` now, each with the pid of its process, if there is one."""
@@ -61,13 +85,12 @@ class Counts:
                     counted.bury(row)
             elif reading.pid == rows[row]:  # else it is still that of whoever had the row long before
                 counted.rows[row] = reading
-        latest = counted.rows.values()
         # What a dead worker held RabbitMQ has again, although its row says so until the next one takes it.
         living = [r for row, r in counted.rows.items() if r.pid == rows.get(row)]
-        return Totals(
-            handled=counted.handled + sum(r.handled for r in latest),
-            failed=counted.failed + sum(r.failed for r in latest),
-            busy_s=counted.busy_s + sum(r.busy_s for r in latest) + sum(now - r.began_at for r in living if r.began_at),
+        totals = counted.totals()
+        return replace(
+            totals,
+            busy_s=totals.busy_s + sum(now - r.began_at for r in living if r.began_at),
             unacked=sum(r.waiting + (r.began_at is not None) for r in living),
         )
 

@@ -15,18 +15,33 @@ from richmond.supervisor import policy, status
 from richmond.supervisor.lifecycle import Slot, State
 from richmond.supervisor.metrics import Counts, Processes, Totals
 from richmond.supervisor.services import Services
+from richmond.supervisor.totals import Totals as Kept
+from richmond.supervisor.totals import TotalsFile
 
 
 class Reporter:
-    """Reads only. `settings` and `last_reload_error` are kept up to date by the master."""
+    """`settings` and `last_reload_error` are kept up to date by the master."""
 
     def __init__(self, settings: Settings, board: Scoreboard, services: Services) -> None:
         self.settings = settings
         self.last_reload_error = ""
         self._services = services
         self._counts = Counts(board)
+        self._file = TotalsFile(settings.richmond.directory / "totals.json")
         self._processes = Processes()
         self._started = time.time()
+
+    def restore(self) -> None:
+        """Count on from where the last master ended. Once this one is the only one, and before anything is counted."""
+        kept = self._file.load()
+        self._services.totals = kept.broker
+        self._counts.restore(kept.classes)
+
+    def save(self, fleet: f.Fleet) -> None:
+        self.count(fleet)
+        broker = self._services.broker
+        totals = broker.totals() if broker is not None else self._services.totals
+        self._file.save(Kept(totals, self._counts.keep()))
 
     def count(self, fleet: f.Fleet) -> dict[str, Totals]:
         """What each class has done so far."""
@@ -37,6 +52,7 @@ class Reporter:
 
     def sample(self, fleet: f.Fleet) -> dict[str, policy.Sample]:
         """One reading of each class for the policy; empty while RabbitMQ does not answer."""
+        self.save(fleet)
         depths = self._services.depths([cls.spec.queue for cls in fleet.classes.values()])
         now = time.monotonic()
         found = {}
@@ -66,6 +82,7 @@ class Reporter:
             last_reload_error=self.last_reload_error,
             private_node_problem=self._services.node_problem,
         )
+        snapshot = status.counted(snapshot, self._counts.keep())
         return status.with_problems(snapshot, settings.amqp.dead_queue)
 
     def _counters(self) -> dict[str, int]:
@@ -105,6 +122,10 @@ class Reporter:
                 reason=cls.reason,
                 handled=totals[name].handled,
                 failed=totals[name].failed,
+                answered=totals[name].answered,
+                unanswered=totals[name].unanswered,
+                dead_lettered=totals[name].dead_lettered,
+                redelivered=totals[name].redelivered,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 

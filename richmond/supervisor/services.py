@@ -37,6 +37,7 @@ class Services:
         self._simulator: Simulator | None = None
         self._gateway: tuple[str, int] | None = None  # where the simulator listens
         self.broker: Broker | None = None
+        self.totals: dict[str, int] = {}  # of the last broker, for the next one to count on from
         self.queues: Client | None = None
         self._wanted: Settings | None = None  # reloaded, and not yet taken over
         self._applying: gevent.Greenlet | None = None
@@ -125,6 +126,7 @@ class Services:
         else:
             broker, self.broker = self.broker, None
             broker.stop(settings.richmond.stop_timeout_s)
+            self.totals = broker.totals()
 
     def linked(self) -> bool:
         """Both links are up, as far as there are to be any."""
@@ -168,7 +170,7 @@ class Services:
 
     def _start_broker(self, settings: Settings) -> None:
         if _needs_broker(settings):
-            self.broker = Broker(settings)
+            self.broker = Broker(settings, totals=self.totals)
             self.broker.start()
 
     def _change_simulator(self, old: Settings, given: Settings) -> None:

@@ -5,6 +5,8 @@ Durations are seconds, sizes bytes, `since` Unix seconds. `problems` says in pla
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,6 +41,10 @@ class WorkerClass(msgspec.Struct, frozen=True):
     handled: int  # by all processes that it ever had, while this master runs
     failed: int
     slots: tuple[Slot, ...]
+    answered: int = 0  # messages acknowledged, since the installation's first start: each one of these three
+    unanswered: int = 0  # handled without a reply
+    dead_lettered: int = 0
+    redelivered: int = 0  # of those, delivered before, by RabbitMQ's word: they may have been counted then too
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -58,6 +64,25 @@ class Link(msgspec.Struct, frozen=True):
     last_error: str
 
 
+class Messages(msgspec.Struct, frozen=True):
+    """What became of the subscribers' messages since the installation's first start:
+
+        received = answered + unanswered + dead_lettered + refused + waiting
+
+    True whenever nothing is on its way. A crash may make a message count twice on the right, once for each time that
+    it was handled: the right side is then larger by at most `repeated`. A master killed with -9 forgets what it and
+    its workers have counted since the last sample.
+    """
+
+    received: int = 0
+    answered: int = 0
+    unanswered: int = 0  # by choice of the worker
+    dead_lettered: int = 0
+    refused: int = 0  # by the broker: it sent the apology, or nobody was there to read one
+    waiting: int | None = 0  # in a queue, in a worker's hands or on the way to RabbitMQ; None: RabbitMQ does not answer
+    repeated: int = 0  # delivered again to workers, or sent again to RabbitMQ
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     version: str
     pid: int
@@ -73,6 +98,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     log_lines_dropped: int
     last_reload_error: str
     private_node_problem: str = ""  # why it does not run
+    messages: Messages = Messages()
     problems: tuple[str, ...] = ()
 
 
@@ -108,6 +134,28 @@ def _problems(snapshot: Snapshot, dead_queue: str) -> tuple[str, ...]:
     if snapshot.log_lines_dropped:
         found.append(f"{snapshot.log_lines_dropped} log lines could not be written")
     return tuple(found)
+
+
+def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Snapshot:
+    """With its `messages`. `classes`: the counters of every class that there ever was."""
+    done: Counter[str] = Counter()
+    for counters in classes.values():
+        done.update(counters)
+    ours = {cls.queue for cls in snapshot.classes}
+    depths = [(queue.ready, queue.unacked or 0) for queue in snapshot.queues if queue.name in ours]
+    broker = Counter(snapshot.counters)
+    messages = Messages(
+        received=broker["ussd"],
+        answered=done["answered"],
+        unanswered=done["unanswered"],
+        dead_lettered=done["dead_lettered"],
+        refused=broker["ussd-refused"],
+        waiting=None
+        if any(ready is None for ready, _ in depths)
+        else broker["ussd-waiting"] + sum((ready or 0) + unacked for ready, unacked in depths),
+        repeated=done["redelivered"] + broker["repeated"],
+    )
+    return msgspec.structs.replace(snapshot, messages=messages)
 
 
 def healthy(snapshot: Snapshot) -> bool:

@@ -49,6 +49,7 @@ INI = f"""
 [worker:Answerer]
 class = answerer.Answerer
 workers = 4
+prefetch = 10
 apology = {SORRY}
 """
 
@@ -152,13 +153,12 @@ class Load(RawGateway):
             lambda: sum(line.answers > 0 for n, line in list(self.ledger.items()) if n > since) >= number,
         )
 
-    def finish(self, richmond: Installation) -> Ledger:
-        """Send nothing more, wait for what is on its way, and look for the rest where it may lie."""
+    def rest(self, richmond: Installation) -> None:
+        """Send nothing more, and wait for what is on its way."""
         self._on.clear()
         with self._sending:  # the last one is out
             pass
-        amqp = richmond.settings.amqp
-        queues = [*(w.queue for w in richmond.settings.workers), amqp.send_queue]
+        queues = self._queues(richmond)
 
         def quiet() -> bool:
             if not self._asked:
@@ -172,15 +172,22 @@ class Load(RawGateway):
             return all(depths[q] == (0, 0) for q in queues)
 
         until("the last answers", quiet)
+
+    def finish(self, richmond: Installation) -> Ledger:
+        """Come to rest, and look where it may lie for what is missing."""
+        self.rest(richmond)
         dead: dict[int, list[str]] = defaultdict(list)
         kept: set[int] = set()
         with connection(richmond) as rabbit:
-            for headers, body in drain(rabbit, amqp.dead_queue):
+            for headers, body in drain(rabbit, richmond.settings.amqp.dead_queue):
                 dead[number_in(body)].append(headers["x-richmond-reason"])
-            for queue in queues:
+            for queue in self._queues(richmond):
                 kept |= {number_in(body) for _, body in drain(rabbit, queue)}
         gone = [x for x in self.ledger.values() if not x.answers and not x.apologies and x.wish != "never"]
         return Ledger(self.ledger, dict(dead), [x for x in gone if x.number not in dead and x.number not in kept])
+
+    def _queues(self, richmond: Installation) -> list[str]:
+        return [*(w.queue for w in richmond.settings.workers), richmond.settings.amqp.send_queue]
 
     def close(self) -> None:
         self._ended.set()
