@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -19,9 +19,11 @@ from richmond.supervisor import pidfile, protocol
 from richmond.supervisor.status import Snapshot, from_dict, healthy
 
 CALL_TIMEOUT_S = 10.0
+STATUS_TIMEOUT_S = 5.0
 WAIT_TIMEOUT_S = 600.0
 UNHEALTHY = 150  # LSB leaves 150 to 199 to the application
 DEAD_WITH_PID_FILE = 1
+_TAKES_OVER = "richmond start takes over what is left, richmond stop ends it"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -178,17 +180,21 @@ def status(ini: Path, as_json: bool) -> None:
     """
     import msgspec
 
+    def without(phase: str, text: str, remedy: str, code: int) -> NoReturn:
+        short = {"phase": phase, "problems": [text], "warnings": []}
+        click.echo(msgspec.json.encode(short).decode() if as_json else f"{text}; {remedy}")
+        sys.exit(code)
+
     settings = _find(ini)
+    pid_file = settings.richmond.pid_file
     try:
-        answer = _call(settings, protocol.GetStatus())
+        answer = _call(settings, protocol.GetStatus(), STATUS_TIMEOUT_S)
     except NotRunning as e:
-        dead = pidfile.left_behind(settings.richmond.pid_file)
-        text = f"richmond is dead, and left {settings.richmond.pid_file} behind" if dead else "richmond is not running"
-        if as_json:
-            click.echo(msgspec.json.encode({"phase": "dead" if dead else "stopped", "problems": [text]}).decode())
-        else:
-            click.echo(f"{text}; richmond start takes over")
-        sys.exit(DEAD_WITH_PID_FILE if dead else e.exit_code)
+        if pidfile.left_behind(pid_file):
+            without("dead", f"richmond is dead, and left {pid_file} behind", _TAKES_OVER, DEAD_WITH_PID_FILE)
+        without("stopped", "richmond is not running", "start it with: richmond start", e.exit_code)
+    except ControlError as e:
+        without("silent", str(e), f"its pid is in {pid_file}", UNHEALTHY)
     snapshot = from_dict(answer["status"])
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(snapshot), indent=2).decode())

@@ -1,24 +1,28 @@
-"""A Snapshot as tables for a terminal (rich). No facts of its own: --json has the same ones."""
+"""A Snapshot as tables for a terminal (rich). No facts of its own: --json has the same ones.
+
+What is wrong comes last: there the eye is, above the prompt. No text is cut or folded, so that it can be copied.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from richmond.supervisor.status import Snapshot
 
-PIPE_WIDTH = 200  # where nobody looks at a terminal, no line is cut to its width
+PIPE_WIDTH = 200  # where nobody looks at a terminal, notes stay in their lines
+TRACEBACK_LINES = 8  # its end; --json has the whole
 
 _COLOURS = {
     "RUNNING": "green",
     "up": "green",
     "STARTING": "yellow",
-    "BACKOFF": "yellow",
+    "BACKOFF": "bold red",
     "STOPPING": "yellow",
     "connecting": "yellow",
     "logging-in": "yellow",
@@ -26,6 +30,15 @@ _COLOURS = {
     "FATAL": "bold red",
     "off": "dim",
 }
+_COLOURS |= dict.fromkeys(
+    ("down", "refused", "blocked", "backoff", "auth-failed", "remote-logout", "stopped", "closed"), "bold red"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cells: Sequence[str]
+    note: str = ""  # a text of any length
 
 
 def console() -> Console:
@@ -35,19 +48,21 @@ def console() -> Console:
 
 
 def show(snapshot: Snapshot, out: Console) -> None:
-    up = duration(time.time() - snapshot.started)
-    out.print(f"richmond {snapshot.version}, pid {snapshot.pid}, {snapshot.phase}, up {up}, {escape(snapshot.ini)}")
+    verdict = "[bold red]something is wrong, see below[/]" if snapshot.problems else "[green]all is well[/]"
+    _print(out, f"richmond {snapshot.version}, {escape(snapshot.ini)}: {verdict}")
+    _print(out, f"pid {snapshot.pid}, {snapshot.phase}, up {duration(time.time() - snapshot.started)}")
+    for table in (_links, _classes, _slots, _queues):
+        _print(out, "")
+        for line in table(snapshot, out.width):
+            _print(out, line)
+    for line in _tracebacks(snapshot):
+        _print(out, line)
+    if snapshot.problems or snapshot.warnings:
+        _print(out, "")
+    for warning in snapshot.warnings:
+        _print(out, f"[yellow]![/] {escape(warning)}")
     for problem in snapshot.problems:
-        out.print(f"[bold red]![/] {escape(problem)}", soft_wrap=True)  # a path that is cut cannot be copied
-    out.print(_links(snapshot))
-    out.print(_classes(snapshot))
-    out.print(_slots(snapshot))
-    out.print(_queues(snapshot))
-    for cls in snapshot.classes:
-        for slot in cls.slots:
-            if slot.traceback and slot.state in ("FATAL", "BACKOFF"):
-                out.print(f"\n[bold]{escape(slot.name)}[/], its last traceback:", soft_wrap=True)
-                out.print(escape(slot.traceback.rstrip()), soft_wrap=True)
+        _print(out, f"[bold red]![/] {escape(problem)}")
 
 
 def duration(seconds: float) -> str:
@@ -62,79 +77,119 @@ def duration(seconds: float) -> str:
     return f"{s // 86400} d {s % 86400 // 3600} h"
 
 
-def _links(snapshot: Snapshot) -> Table:
-    rows = (
-        (link.name, link.address, _state(link.state), _clock(link.since), escape(link.last_error))
-        for link in snapshot.links
-    )
-    return _table(("link", "address", "state", "since", "last error"), rows)
+def _links(snapshot: Snapshot, width: int) -> Iterable[str]:
+    rows = [_Row((link.name, link.address, link.state, _clock(link.since)), link.last_error) for link in snapshot.links]
+    return _table(("link", "address", "state", "since"), rows, "last error", width)
 
 
-def _classes(snapshot: Snapshot) -> Table:
-    rows = (
-        (
-            cls.name,
-            f"{cls.running} of {cls.target}",
-            f"{cls.min} to {cls.max}",
-            escape(", ".join(cls.codes) or "the rest"),
-            cls.queue,
-            escape(cls.reason),
+def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
+    rows = [
+        _Row(
+            (
+                cls.name,
+                f"{cls.running} of {cls.target}",
+                f"{cls.min} to {cls.max}",
+                str(cls.handled),
+                str(cls.failed),
+                ", ".join(cls.codes) or "the rest",
+            ),
+            cls.reason,
         )
         for cls in snapshot.classes
-    )
-    return _table(("class", "running", "bounds", "codes", "queue", "target because"), rows)
+    ]
+    headers = ("class", "running", "bounds", "handled", "failed", "codes")
+    return _table(headers, rows, "target because", width, right=("handled", "failed"))
 
 
-def _slots(snapshot: Snapshot) -> Table:
-    rows = (
-        (
-            slot.name,
-            _state(slot.state),
-            _or_dash(slot.pid),
-            duration(slot.uptime_s),
-            "-" if slot.cpu_percent is None else f"{slot.cpu_percent:.1f} %",
-            "-" if slot.memory_bytes is None else f"{slot.memory_bytes / 2**20:.0f} MB",
-            str(slot.handled),
-            str(slot.failed),
-            escape(slot.last_error),
+def _slots(snapshot: Snapshot, width: int) -> Iterable[str]:
+    rows = [
+        _Row(
+            (
+                slot.name,
+                slot.state,
+                _or_dash(slot.pid),
+                duration(slot.uptime_s),
+                "-" if slot.cpu_percent is None else f"{slot.cpu_percent:.1f} %",
+                "-" if slot.memory_bytes is None else f"{slot.memory_bytes / 2**20:.0f} MB",
+                str(slot.handled),
+                str(slot.failed),
+            ),
+            slot.last_error,
         )
         for cls in snapshot.classes
         for slot in cls.slots
-    )
-    headers = ("worker", "state", "pid", "uptime", "CPU", "memory", "handled", "failed", "last error")
-    return _table(headers, rows, right=("pid", "uptime", "CPU", "memory", "handled", "failed"))
+    ]
+    headers = ("worker", "state", "pid", "uptime", "CPU", "memory", "handled", "failed")
+    return _table(headers, rows, "last error", width, right=headers[2:])
 
 
-def _queues(snapshot: Snapshot) -> Table:
-    rows = (
-        (
-            queue.name,
-            _or_dash(queue.ready),
-            _or_dash(queue.unacked),
-            "-" if queue.in_rate is None else f"{queue.in_rate:.1f}",
-            "-" if queue.out_rate is None else f"{queue.out_rate:.1f}",
-            _or_dash(queue.consumers),
+def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
+    rows = [
+        _Row(
+            (
+                queue.name,
+                _or_dash(queue.ready),
+                _or_dash(queue.unacked),
+                "-" if queue.in_rate is None else f"{queue.in_rate:.1f}",
+                "-" if queue.out_rate is None else f"{queue.out_rate:.1f}",
+                _or_dash(queue.consumers),
+            ),
+            queue.purpose,
         )
         for queue in snapshot.queues
-    )
+    ]
     headers = ("queue", "ready", "unacked", "in/s", "out/s", "consumers")
-    return _table(headers, rows, right=headers[1:])
+    return _table(headers, rows, "for", width, right=headers[1:], beneath=False)  # the queue's name tells it as a rule
 
 
-def _table(headers: Iterable[str], rows: Iterable[tuple[str, ...]], right: Iterable[str] = ()) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in headers:
-        numeric = header in right
-        table.add_column(header, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+def _tracebacks(snapshot: Snapshot) -> Iterable[str]:
+    """Of what is down; once for a class whose workers all fail in the same way."""
+    for cls in snapshot.classes:
+        shown = set()
+        for slot in cls.slots:
+            if not slot.traceback or slot.state not in ("FATAL", "BACKOFF") or slot.traceback in shown:
+                continue
+            shown.add(slot.traceback)
+            lines = slot.traceback.rstrip().splitlines()
+            yield f"\n[bold]{escape(slot.name)}[/], its last traceback:"
+            if len(lines) > TRACEBACK_LINES:
+                yield f"  ... ({len(lines) - TRACEBACK_LINES} lines more: richmond status --json)"
+            yield from (escape(line) for line in lines[-TRACEBACK_LINES:])
+
+
+def _table(
+    headers: Sequence[str],
+    rows: Sequence[_Row],
+    note: str,
+    width: int,
+    right: Sequence[str] = (),
+    beneath: bool = True,
+) -> Iterable[str]:
+    """Notes are a last column where all of them fit beside the others, else lines of their own `beneath` their rows."""
+    sizes = [max(len(cell) for cell in cells) for cells in zip(headers, *(row.cells for row in rows), strict=True)]
+    beside = sum(sizes) + 2 * len(sizes) + max((len(row.note) for row in rows), default=0) <= width
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(
+            _coloured(cell, f"{cell:>{size}}" if header in right else f"{cell:<{size}}")
+            for cell, size, header in zip(cells, sizes, headers, strict=True)
+        )
+
+    noted = any(row.note for row in rows)
+    yield f"[bold]{line(headers)}{f'  {note}' if beside and noted else ''}[/]"
     for row in rows:
-        table.add_row(*row)
-    table.add_row()
-    return table
+        yield line(row.cells) + (f"  {escape(row.note)}" if beside and row.note else "")
+        if row.note and beneath and not beside:
+            yield f"  {note}: {escape(row.note)}"
 
 
-def _state(state: str) -> str:
-    colour = _COLOURS.get(state, "red")
-    return f"[{colour}]{state}[/]"
+def _coloured(cell: str, padded: str) -> str:
+    colour = _COLOURS.get(cell)
+    return f"[{colour}]{escape(padded)}[/]" if colour else escape(padded)
+
+
+def _print(out: Console, line: str) -> None:
+    out.print(line.rstrip(), soft_wrap=True)
 
 
 def _clock(unix: float) -> str:

@@ -51,6 +51,7 @@ class Slot:
     crashes: int = 0  # unexpected exits in a row; being stable sets it to 0
     stable: bool = False
     doomed: str = ""  # why it was killed while STARTING; said when it has gone
+    cause: str = ""  # what the process said of its end, before it came
     last_error: str = ""
     traceback: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # site files that it imported: path -> SHA-256
@@ -152,7 +153,7 @@ def _to(slot: Slot, state: State, now: float, due: float | None = None) -> Slot:
 
 
 def _start(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
-    slot = replace(slot, pid=None, stable=False, doomed="", files={})
+    slot = replace(slot, pid=None, stable=False, doomed="", cause="", files={})
     return _to(slot, State.STARTING, now, now + rules.start_timeout_s), [Spawn(slot.name)]
 
 
@@ -196,8 +197,13 @@ def _crashed(slot: Slot, event: Event, now: float, rules: Rules, jitter: float) 
         text = exit_text(event.code, event.signal)
         if slot.doomed:
             text = f"{slot.doomed}, {text}"
+    traceback = slot.traceback if slot.cause else ""  # else it is of a message that failed some time ago
+    if slot.cause:
+        text = f"{slot.cause} ({text})"
     crashes = slot.crashes + 1
-    slot = replace(slot, pid=None, stable=False, doomed="", crashes=crashes, last_error=text)
+    slot = replace(
+        slot, pid=None, stable=False, doomed="", cause="", crashes=crashes, last_error=text, traceback=traceback
+    )
     if code == IMPORT_FAILED or crashes >= rules.start_retries:
         return _to(slot, State.FATAL, now), []
     delay = backoff_s(crashes, jitter)

@@ -122,9 +122,9 @@ def _failed(fleet: Fleet, event: jobs.Failed, now: float, _jitter: float) -> Res
         return fleet, []
     cls, slot = found
     last_line = event.error.strip().rsplit("\n", 1)[-1]
-    slots = tuple(
-        replace(s, last_error=last_line, traceback=event.error) if s.name == slot.name else s for s in cls.slots
-    )
+    cause = "" if event.handler or slot.pid != event.pid else last_line
+    told = replace(slot, last_error=last_line, traceback=event.error, cause=cause)
+    slots = tuple(told if s.name == slot.name else s for s in cls.slots)
     level = "warning" if event.handler else "error"
     return fleet.put(replace(cls, slots=slots)), [Log(level, f"{slot.name} (pid {event.pid}): {last_line}")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import richmond
 import richmond.log
@@ -18,6 +19,20 @@ from richmond.supervisor.services import Services
 from richmond.supervisor.totals import Totals as Kept
 from richmond.supervisor.totals import TotalsFile
 
+SAMPLE_TIMEOUT_S = 3.0
+SNAPSHOT_TIMEOUT_S = 1.0  # somebody waits for the answer, most of all when RabbitMQ hangs
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """One look at a queue. None: RabbitMQ does not say, or it is none of ours to know."""
+
+    purpose: str
+    ready: int | None
+    consumers: int | None
+    unacked: int | None
+    taken: int | None  # messages out of it for good, so far; only grows
+
 
 class Reporter:
     """`settings` and `last_reload_error` are kept up to date by the master."""
@@ -30,6 +45,7 @@ class Reporter:
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
         self._processes = Processes()
         self._started = time.time()
+        self._looks: list[tuple[float, dict[str, _Queue]]] = []  # the last two samples, for the rates
 
     def restore(self) -> None:
         """Count on from where the last master ended. Once this one is the only one, and before anything is counted."""
@@ -53,15 +69,16 @@ class Reporter:
     def sample(self, fleet: f.Fleet) -> dict[str, policy.Sample]:
         """One reading of each class for the policy; empty while RabbitMQ does not answer."""
         self.save(fleet)
-        depths = self._services.depths([cls.spec.queue for cls in fleet.classes.values()])
+        queues = self._look(fleet, SAMPLE_TIMEOUT_S)
         now = time.monotonic()
+        self._looks = [*self._looks[-1:], (now, queues)]
         found = {}
         for name, totals in self.count(fleet).items():
             cls = fleet.classes[name]
-            depth = depths.get(cls.spec.queue)
-            if depth is not None:
+            queue = queues.get(cls.spec.queue)
+            if queue is not None and queue.ready is not None:
                 handled = totals.handled + totals.failed
-                found[name] = policy.Sample(now, depth[0], totals.unacked, handled, totals.busy_s, cls.target)
+                found[name] = policy.Sample(now, queue.ready, totals.unacked, handled, totals.busy_s, cls.target)
         return found
 
     def snapshot(self, fleet: f.Fleet) -> status.Snapshot:
@@ -83,7 +100,7 @@ class Reporter:
             private_node_problem=self._services.node_problem,
         )
         snapshot = status.counted(snapshot, self._counts.keep())
-        return status.with_problems(snapshot, settings.amqp.dead_queue)
+        return status.judged(snapshot)
 
     def _counters(self) -> dict[str, int]:
         broker = self._services.broker
@@ -148,25 +165,43 @@ class Reporter:
             traceback=slot.traceback,
         )
 
-    def _queues(self, fleet: f.Fleet) -> Iterable[status.Queue]:
+    def _look(self, fleet: f.Fleet, timeout_s: float) -> dict[str, _Queue]:
         amqp = fleet.settings.amqp
-        classes = {cls.spec.queue: cls for cls in fleet.classes.values()}
-        names = [*classes, amqp.send_queue, amqp.dead_queue]
-        depths = self._services.depths(names)
+        classes = list(fleet.classes.values())
+        names = [*(cls.spec.queue for cls in classes), amqp.send_queue, amqp.dead_queue]
+        depths = self._services.depths(names, timeout_s)
         totals = self.count(fleet)
-        for name in names:
-            ready, consumers = depths.get(name, (None, None))
-            cls = classes.get(name)
-            unacked = totals[cls.spec.name].unacked if cls is not None else None
-            in_rate, out_rate = _rates(cls.samples) if cls is not None else (None, None)
-            yield status.Queue(name, ready, unacked, in_rate, out_rate, consumers)
+        found = {}
+        for cls in classes:
+            done = totals.get(cls.spec.name, Totals())
+            ready, consumers = depths.get(cls.spec.queue, (None, None))
+            taken = done.handled + done.failed
+            found[cls.spec.queue] = _Queue(cls.spec.name, ready, consumers, done.unacked, taken)
+        ready, consumers = depths.get(amqp.send_queue, (None, None))
+        held = sent = None
+        if self._services.broker is not None:
+            counters = self._counters()
+            held, sent = counters.get("held", 0), counters.get("sent", 0) + counters.get("refused", 0)
+        found[amqp.send_queue] = _Queue(status.REPLIES, ready, consumers, held, sent)
+        ready, consumers = depths.get(amqp.dead_queue, (None, None))
+        found[amqp.dead_queue] = _Queue(status.DEAD_LETTERS, ready, consumers, None, None)
+        return found
 
+    def _queues(self, fleet: f.Fleet) -> Iterable[status.Queue]:
+        for name, queue in self._look(fleet, SNAPSHOT_TIMEOUT_S).items():
+            in_rate, out_rate = self._rates(name)
+            yield status.Queue(name, queue.purpose, queue.ready, queue.unacked, in_rate, out_rate, queue.consumers)
 
-def _rates(samples: tuple[policy.Sample, ...]) -> tuple[float | None, float | None]:
-    """Messages/s into a class's queue and out of its handlers, between the last two samples."""
-    if len(samples) < 2 or samples[-1].at <= samples[-2].at:
-        return None, None
-    old, new = samples[-2:]
-    elapsed = new.at - old.at
-    handled = new.handled - old.handled
-    return max(0, new.ready - old.ready + new.unacked - old.unacked + handled) / elapsed, handled / elapsed
+    def _rates(self, name: str) -> tuple[float | None, float | None]:
+        """Messages/s into and out of a queue, between the last two samples."""
+        if len(self._looks) < 2:
+            return None, None
+        (then, before), (now, after) = self._looks
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None or old.ready is None or new.ready is None or now <= then:
+            return None, None
+        more = new.ready - old.ready
+        if old.taken is None or new.taken is None or old.unacked is None or new.unacked is None:
+            return max(0, more) / (now - then), None
+        out = max(0, new.taken - old.taken)
+        return max(0, more + new.unacked - old.unacked + out) / (now - then), out / (now - then)

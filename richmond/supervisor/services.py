@@ -23,7 +23,6 @@ from richmond.supervisor.node import NodeKeeper
 
 log = logging.getLogger(__name__)
 
-DEPTHS_TIMEOUT_S = 3.0
 NODE_GRACE_S = 3.0  # it takes one to close its files; killed, it would have to recover them at the next start
 
 
@@ -135,12 +134,12 @@ class Services:
         both = self.broker.status()
         return both.link.state == both.amqp.state == "up"
 
-    def depths(self, names: list[str]) -> dict[str, tuple[int, int]]:
+    def depths(self, names: list[str], timeout_s: float) -> dict[str, tuple[int, int]]:
         """name -> (ready, consumers); empty while RabbitMQ does not answer."""
-        if self.queues is None:
+        if self.queues is None or self.queues.state.name not in ("up", "blocked"):
             return {}
         try:
-            with gevent.Timeout(DEPTHS_TIMEOUT_S):
+            with gevent.Timeout(timeout_s):
                 return self.queues.depths(names)
         except (AMQPError, gevent.Timeout):
             return {}

@@ -1,12 +1,15 @@
 """One Snapshot of the whole: `richmond status`, its --json and the web serve from it. No I/O.
 
-Durations are seconds, sizes bytes, `since` Unix seconds. `problems` says in plain words what is wrong.
+`richmond status --json` prints a Snapshot as one object, its fields under their names below. Fields may be added, none
+is renamed or removed. Durations are seconds, sizes bytes, times (`started`, `since`) Unix seconds; null is what cannot
+be known now. Where no master answers, the object has `phase` ("stopped", "dead" with a pid file left behind, or
+"silent"), `problems` and `warnings` only.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -23,8 +26,8 @@ class Slot(msgspec.Struct, frozen=True):
     failed: int
     generation: int
     crashes: int  # in a row
-    last_error: str
-    traceback: str
+    last_error: str  # why its last process died, or its last message failed
+    traceback: str  # of last_error, if there was one
 
 
 class WorkerClass(msgspec.Struct, frozen=True):
@@ -49,6 +52,7 @@ class WorkerClass(msgspec.Struct, frozen=True):
 
 class Queue(msgspec.Struct, frozen=True):
     name: str
+    purpose: str  # the class that takes from it, or "replies", or "dead letters"
     ready: int | None  # None: RabbitMQ does not answer
     unacked: int | None  # with our own workers or broker
     in_rate: float | None  # messages/s between the last two samples
@@ -87,7 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     version: str
     pid: int
     ini: str
-    phase: str  # starting, running or stopping
+    phase: str  # "starting", or what that is about, such as "starting the private RabbitMQ node"; "running", "stopping"
     started: float
     links: tuple[Link, ...]
     classes: tuple[WorkerClass, ...]
@@ -99,41 +103,23 @@ class Snapshot(msgspec.Struct, frozen=True):
     last_reload_error: str
     private_node_problem: str = ""  # why it does not run
     messages: Messages = Messages()
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what is wrong, in plain words; none: healthy
+    warnings: tuple[str, ...] = ()  # what waits for somebody's decision, and stops no service
 
 
+REPLIES = "replies"
+DEAD_LETTERS = "dead letters"
 _GOOD_LINKS = ("up", "off")
 
 
-def with_problems(snapshot: Snapshot, dead_queue: str) -> Snapshot:
-    return msgspec.structs.replace(snapshot, problems=_problems(snapshot, dead_queue))
-
-
-def _problems(snapshot: Snapshot, dead_queue: str) -> tuple[str, ...]:
-    """What an operator who is woken at night has to know first. Empty: healthy."""
-    found = []
-    if snapshot.phase == "stopping":
-        found.append("richmond is stopping")
-    if snapshot.private_node_problem:
-        found.append(snapshot.private_node_problem)
-    for link in snapshot.links:
-        if link.state not in _GOOD_LINKS:
-            why = f": {link.last_error}" if link.last_error else ""
-            found.append(f"{link.name} {link.address} is {link.state}{why}")
-    for cls in snapshot.classes:
-        for slot in cls.slots:
-            if slot.state in ("FATAL", "BACKOFF"):
-                found.append(f"{slot.name} is {slot.state}: {slot.last_error}")
-        if cls.running < min(cls.min, cls.target):  # pinned below its min is what the operator wants
-            found.append(f"{cls.name}: {cls.running} of {cls.target} workers run")
-    for queue in snapshot.queues:
-        if queue.name == dead_queue and queue.ready:
-            found.append(f"{queue.ready} dead letters in {queue.name}: see their x-richmond-reason")
-    if snapshot.last_reload_error:
-        found.append(f"the ini was not taken over: {snapshot.last_reload_error}")
-    if snapshot.log_lines_dropped:
-        found.append(f"{snapshot.log_lines_dropped} log lines could not be written")
-    return tuple(found)
+def judged(snapshot: Snapshot) -> Snapshot:
+    """With its problems and warnings."""
+    warnings = [
+        f"dead letters in {queue.name}: {queue.ready}; their header x-richmond-reason says why"
+        for queue in snapshot.queues
+        if queue.purpose == DEAD_LETTERS and queue.ready
+    ]
+    return msgspec.structs.replace(snapshot, problems=tuple(_problems(snapshot)), warnings=tuple(warnings))
 
 
 def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Snapshot:
@@ -159,8 +145,46 @@ def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Sna
 
 
 def healthy(snapshot: Snapshot) -> bool:
-    """Dead letters alone do not make an installation ill: they wait for a decision, they do not stop a service."""
-    return not [p for p in snapshot.problems if " dead letters in " not in p]
+    return not snapshot.problems
+
+
+def _problems(snapshot: Snapshot) -> Iterator[str]:
+    """What an operator who is woken at night has to know first."""
+    if snapshot.phase != "running":
+        yield f"richmond is {snapshot.phase}"
+    if snapshot.private_node_problem:
+        yield snapshot.private_node_problem
+    if not snapshot.phase.startswith("starting"):
+        for link in snapshot.links:
+            if link.state not in _GOOD_LINKS:
+                why = f": {link.last_error}" if link.last_error else ""
+                yield f"{link.name} {link.address} is {link.state}{why}"
+        yield from _silence(snapshot)
+        for cls in snapshot.classes:
+            yield from _problems_of(cls)
+    if snapshot.last_reload_error:
+        yield f"the ini was not taken over: {snapshot.last_reload_error}"
+    if snapshot.log_lines_dropped:
+        yield f"{snapshot.log_lines_dropped} log lines could not be written"
+
+
+def _silence(snapshot: Snapshot) -> Iterator[str]:
+    connected = any(link.name == "rabbitmq" and link.state in ("up", "blocked") for link in snapshot.links)
+    if connected and all(queue.ready is None for queue in snapshot.queues):
+        yield "rabbitmq is connected, but does not answer how long the queues are: does it hang?"
+
+
+def _problems_of(cls: WorkerClass) -> Iterator[str]:
+    """One line for all slots that fail in the same way."""
+    failing = Counter((slot.state, slot.last_error) for slot in cls.slots if slot.state in ("FATAL", "BACKOFF"))
+    for (state, why), count in failing.items():
+        yield f"{cls.name}: {count} of {cls.target} workers {'is' if count == 1 else 'are'} {state}: {why}"
+    if cls.running < min(cls.min, cls.target):  # pinned below its min is what the operator wants
+        if cls.running:
+            yield f"{cls.name}: only {cls.running} of {cls.target} workers run"
+        else:
+            codes = ", ".join(cls.codes) or "a code that no other class has"
+            yield f"{cls.name}: no worker runs: who dials {codes} gets no answer"
 
 
 def to_dict(snapshot: Snapshot) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_classes_that_cannot_live_become_fatal_and_the_others_go_on(install):
     table = richmond.run("status")
     assert table.returncode == 150
     assert 'broken.py", line 3, in <module>' in table.stdout
-    assert "Broken:1 is FATAL" in table.stdout
+    assert "Broken: 2 of 2 workers are FATAL: ModuleNotFoundError" in table.stdout
     assert "BACKOFF" in richmond.log_text()
 
     for module, classes in {"broken": ["Broken"], "dying": ["AtOnce", "WhenReady"]}.items():
