@@ -23,6 +23,7 @@ from richmond.ssmi.link import Action, Dial, Hangup, Link, LinkState, Send
 _log = logging.getLogger(__name__)
 
 _READ_BYTES = 32768  # some 800 lines: few calls under load, and writers wait no longer than it takes to handle them
+_SIP_BYTES = 4096  # who sends no more than that at a time keeps nobody from the processor
 _UNSENT_BYTES = 1 << 20  # lines of our own that a gateway does not take: then we do not read from it either
 _LINK_EVENTS = (Ack, Nack, RemoteLogout)
 _LATE_S = 1.0  # a deadline missed by more: this process was stopped, and unread answers may wait in the socket
@@ -265,7 +266,8 @@ class Gateway:
                     self._over(conn, "the gateway closed the connection")
                     return
                 self._take(conn, data)
-                gevent.sleep(0)  # a recv that finds bytes does not switch: a flood would starve everybody else
+                if len(data) > _SIP_BYTES:
+                    gevent.sleep(0)  # a recv that finds bytes does not switch: a flood would starve everybody else
         except OSError as e:
             self._over(conn, f"the connection to the gateway broke: {e.strerror or e}")
         except Exception:  # broad on purpose: a greenlet's top; whatever it was, the link comes back
@@ -317,7 +319,9 @@ class Gateway:
         sent = False
         try:
             if data:
-                conn.sock.sendall(data)
+                taken = conn.sock.send(data)
+                if taken < len(data):  # rarely; sendall asks for the size of the socket's buffer each time
+                    conn.sock.sendall(data[taken:])
             sent = True
         finally:  # also when killed
             self._unsent_bytes = sum(map(len, self._lines))
