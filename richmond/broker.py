@@ -52,6 +52,7 @@ _LINK_EVENTS = (Ack, Nack, RemoteLogout)
 _CANCEL_S = 5.0
 _RETRY_S = 1.0
 _SAVE_S = 1.0  # so much of the sessions a kill -9 may cost
+_HOPE_S = 3.0  # a RabbitMQ that has just gone, or is being dialled for the first time, may be there in a moment
 _LEAST_UNCONFIRMED = 1000  # however small `buffer` is, confirms are pipelined
 
 
@@ -100,6 +101,7 @@ class Broker:
         self._counters = Tally(totals or {})
         self._repeated = self._counters["repeated"]  # by earlier ones
         self._away = True  # RabbitMQ is
+        self._hope_ends = time.monotonic() + _HOPE_S
         self._waiting = 0  # inbound, not yet confirmed
         self._stalled = False  # the gateway's reader waits for confirms
         self._deliveries: list[Delivery] = []  # replies, not looked at yet
@@ -205,7 +207,7 @@ class Broker:
             else:
                 away = self._away
                 full = away and self._waiting >= buffer
-                outcome = self._inbound.decide(event, now, wall, away=away, full=full)
+                outcome = self._inbound.decide(event, now, wall, away=away and now >= self._hope_ends, full=full)
                 if is_ussd(event):
                     self._counters["ussd"] += 1
                     self._counters["ussd-refused"] += not isinstance(outcome, Publish)
@@ -280,7 +282,9 @@ class Broker:
         self._gateway.replies_wait()
 
     def _on_amqp_state(self, state: AmqpState) -> None:
-        self._away = state.name != "up"
+        was_away, self._away = self._away, state.name != "up"
+        # News while it is away: the attempt to come back has failed.
+        self._hope_ends = 0.0 if was_away else time.monotonic() + _HOPE_S
         if state.name in ("down", "refused"):
             self._give_back()  # RabbitMQ does so with what was delivered on a connection that is gone
         self._resume()

@@ -372,6 +372,20 @@ def test_rabbitmq_that_goes_and_comes_back_costs_no_message(world):
         assert gateway.line() == f"SSMI,110,{ANN},2,there"
 
 
+def test_a_connection_that_breaks_and_comes_back_costs_no_session_an_apology(world):
+    with proxied(world) as (proxy, broker, gateway, rabbit):
+        for number in range(20):
+            if number in (5, 12):
+                broker.wait_for(amqp="up")
+                proxy.cut()
+            gateway.send(f"SSMI,110,2783{number:07},1,0,*1#")
+        counters = broker.wait_for(published=20)["counters"]
+        assert "apologised" not in counters
+        missing = {f"2783{number:07}" for number in range(20)}
+        while missing:  # some come twice: their confirm was cut off
+            missing.discard(rabbit.receive()["msisdn"])
+
+
 def test_a_slow_rabbitmq_makes_the_gateway_wait_and_memory_stays_bounded(world):
     with proxied(world, heartbeat_s=60) as (proxy, broker, gateway, _):
         proxy.hold()
