@@ -29,6 +29,8 @@ class Holding(USSDWorker):
             taken.write(msisdn + "\\n")
         while not (here / "go").exists():
             time.sleep(0.01)
+        for n in range(int(self.options["before"])):
+            self.reply(msisdn, f"wait {n}", SessionType.existing)
         self.reply(msisdn, "here you are", SessionType.end)
 """
 
@@ -36,6 +38,7 @@ HELD = """
 [worker:Holding]
 class = holding.Holding
 here = {here}
+before = {before}
 workers = {workers}
 prefetch = 1
 stop-timeout = 60
@@ -72,9 +75,10 @@ def numbers(count: int) -> list[str]:
     return [f"2782{n:07}" for n in range(count)]
 
 
-def holding(install, workers: int = 1, **options) -> Installation:
+def holding(install, workers: int = 1, before: int = 0, **options) -> Installation:
+    """`before`: replies of each handler, besides the last one."""
     installation = install(**options)
-    installation.workers = HELD.format(here=installation.directory, workers=workers)
+    installation.workers = HELD.format(here=installation.directory, workers=workers, before=before)
     (installation.site / "holding.py").write_text(HOLDING)
     installation.write()
     return installation
@@ -165,7 +169,8 @@ def test_ctrl_c_while_the_private_node_starts_leaves_nothing(install):
 
 @pytest.mark.parametrize("how", ["SIGTERM", "richmond stop"])
 def test_a_stop_answers_everybody_whose_message_was_taken(install, how):
-    installation = holding(install, workers=3).start()
+    # the broker takes reply after reply, and so has most of them before it when the workers have ended
+    installation = holding(install, workers=3, before=50, amqp="prefetch = 1\n").start()
     everybody, late = set(numbers(10)), numbers(10)[-1]
     with Callers(installation, *numbers(9)) as callers:
         until("three messages in hand", lambda: len(taken(installation)) == 3)
@@ -184,7 +189,7 @@ def test_a_stop_answers_everybody_whose_message_was_taken(install, how):
     gone(installation)
     first = taken(installation)
     assert len(first) < len(everybody)
-    assert heard == {number: ["here you are"] for number in first}
+    assert heard == {number: [*(f"wait {n}" for n in range(50)), "here you are"] for number in first}
     installation.start(wait=False)
     # what nobody had taken has waited in the queue
     until("the others to be taken", lambda: set(taken(installation)) == everybody)
@@ -239,6 +244,7 @@ def test_a_second_sigterm_ends_a_stop_that_waits_for_a_frozen_rabbitmq(install, 
         assert installation.wait_end() == 0
     finally:
         os.kill(node.pid, signal.SIGCONT)
+    assert "SIGTERM: ending at once" in installation.log_text()
     gone(installation)
 
 
