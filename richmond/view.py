@@ -51,7 +51,7 @@ def show(snapshot: Snapshot, out: Console) -> None:
     verdict = "[bold red]something is wrong, see below[/]" if snapshot.problems else "[green]all is well[/]"
     _print(out, f"richmond {snapshot.version}, {escape(snapshot.ini)}: {verdict}")
     _print(out, f"pid {snapshot.pid}, {snapshot.phase}, up {duration(time.time() - snapshot.started)}")
-    for table in (_links, _classes, _slots, _queues):
+    for table in (_links, _classes, _slots, _queues, _messages):
         _print(out, "")
         for line in table(snapshot, out.width):
             _print(out, line)
@@ -140,6 +140,14 @@ def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
     ]
     headers = ("queue", "ready", "unacked", "in/s", "out/s", "consumers")
     return _table(headers, rows, "for", width, right=headers[1:], beneath=False)  # the queue's name tells it as a rule
+
+
+def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:
+    """The first is the sum of the others."""
+    m = snapshot.messages
+    counts = (m.received, m.answered, m.unanswered, m.dead_lettered, m.refused, m.waiting)
+    headers = ("received", "answered", "unanswered", "dead-lettered", "refused", "waiting")
+    return _table(headers, [_Row([_or_dash(count) for count in counts])], "", width, right=headers)
 
 
 def _tracebacks(snapshot: Snapshot) -> Iterable[str]:

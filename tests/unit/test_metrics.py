@@ -28,6 +28,20 @@ def test_counts_only_grow_when_a_worker_dies_and_another_takes_its_row(board):
     assert counts.read("A", {}, 20.0).handled == 5
 
 
+def test_what_is_kept_for_the_next_master_goes_on_there(board):
+    counts = Counts(board)
+    work(board.row(0), 100, 1)
+    board.row(0).acknowledged(answered=True, dead=False, redelivered=False)
+    counts.read("A", {0: 100}, 20.0)
+    kept = counts.keep()
+    assert kept == {"A": {"answered": 1, "unanswered": 0, "dead_lettered": 0, "redelivered": 0}}
+
+    next_one = Counts(Scoreboard.create(4))
+    next_one.restore({**kept, "Gone": {"answered": 7}})
+    assert next_one.read("A", {}, 20.0).answered == 1
+    assert next_one.keep()["Gone"]["answered"] == 7
+
+
 def test_a_message_in_hand_counts_as_held_and_its_time_as_busy(board):
     work(board.row(0), 100, 1)
     board.row(0).waiting(4)

@@ -35,6 +35,18 @@ def test_busy_seconds_add_up_and_failures_are_counted_apart(board):
     assert (reading.handled, reading.failed, reading.busy_s) == (2, 1, 1.75)
 
 
+def test_an_acknowledged_message_counts_once_as_what_became_of_it(board):
+    row = board.row(0)
+    row.acknowledged(answered=True, dead=False, redelivered=False)
+    row.acknowledged(answered=True, dead=True, redelivered=True)
+    row.acknowledged(answered=False, dead=False, redelivered=False)
+    row.acknowledged(answered=True, dead=False, redelivered=True)
+    reading = row.read()
+    assert (reading.answered, reading.unanswered, reading.dead_lettered, reading.redelivered) == (2, 1, 1, 2)
+    row.reset(1)
+    assert row.read() == Reading(1, 0, 0, 0, 0.0, 0.0, None)
+
+
 def test_reset_forgets_the_worker_before(board):
     row = board.row(2)
     row.began(1.0)
