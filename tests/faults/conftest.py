@@ -43,7 +43,8 @@ def audit(load, record_property):
             f"{name:<46} {len(ledger.lines):>6} sent {len(ledger.lines) / seconds:>4.0f}/s {len(ledger.lost):>4} lost "
             f"{duplicates:>4} twice (of {twice:>4}) {ledger.apologies:>5} apologies {ledger.dead_only:>4} dead "
             f"silence {ledger.silence(since):5.2f} s, served {ledger.served(since, back or since):5.2f} s after "
-            f"{ledger.reasons or ''}",
+            f"{ledger.reasons or ''}"
+            + (f" the oldest lost sent {since - ledger.lost[0].sent:.3f} s before" if ledger.lost else ""),
         )
         assert not load.unexpected
         assert len(ledger.lost) <= lost, f"lost: {ledger.lost[:10]}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pika
 from gateway import RawGateway
-from installation import Installation, until
+from installation import DEADLINE_S, Installation, until
 
 from richmond.rabbitmq import PrivateNode
 
@@ -114,7 +114,7 @@ class Load(RawGateway):
         super().__init__()
         self.rate = rate
         self.wish: Callable[[int], str] = lambda _: ""  # what the worker shall do with the message of this number
-        self.ledger: dict[int, Line] = {}
+        self.ledger: dict[int, Line] = {}  # read a copy: its own thread adds to it
         self.unexpected: list[str] = []
         self._sending = threading.Lock()  # a line is sent to a client that has not logged out, or not at all
         self._idle: deque[str] = deque()
@@ -138,19 +138,20 @@ class Load(RawGateway):
 
     @property
     def answered(self) -> int:
-        return sum(line.answers > 0 for line in list(self.ledger.values()))
+        return sum(line.answers > 0 for line in self.ledger.copy().values())
 
     def begin(self, number: int = RATE) -> None:
         """Returns when so many have been answered: all is warm."""
         self._on.set()
         self.go_on(number)
 
-    def go_on(self, number: int = RATE) -> None:
+    def go_on(self, number: int = RATE, timeout_s: float = DEADLINE_S) -> None:
         """Until so many lines more, sent from now on, have been answered."""
-        since = max(self.ledger, default=0)
+        since = max(self.ledger.copy(), default=0)
         until(
             f"{number} answers",
-            lambda: sum(line.answers > 0 for n, line in list(self.ledger.items()) if n > since) >= number,
+            lambda: sum(line.answers > 0 for n, line in self.ledger.copy().items() if n > since) >= number,
+            timeout_s,
         )
 
     def rest(self, richmond: Installation) -> None:
@@ -183,7 +184,7 @@ class Load(RawGateway):
                 dead[number_in(body)].append(headers["x-richmond-reason"])
             for queue in self._queues(richmond):
                 kept |= {number_in(body) for _, body in drain(rabbit, queue)}
-        gone = [x for x in self.ledger.values() if not x.answers and not x.apologies and x.wish != "never"]
+        gone = [x for x in self.ledger.copy().values() if not x.answers and not x.apologies and x.wish != "never"]
         return Ledger(self.ledger, dict(dead), [x for x in gone if x.number not in dead and x.number not in kept])
 
     def _queues(self, richmond: Installation) -> list[str]:

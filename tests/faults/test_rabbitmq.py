@@ -8,9 +8,9 @@ import time
 import pytest
 from amqp_proxy import Proxy
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
-
 FREEZE_S = float(os.environ.get("RICHMOND_TEST_FREEZE_S", "10"))
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300 + 5 * FREEZE_S)]
 
 
 @pytest.mark.parametrize("end", ["stopped cleanly", "killed with -9"])
@@ -42,7 +42,7 @@ def test_frozen(loaded, load, audit, own_node, heartbeat_s):
     finally:
         own_node.signal(signal.SIGCONT)
     back = time.monotonic()
-    load.go_on(1000)
+    load.go_on(1000, 60 + 3 * FREEZE_S)  # they come after the backlog
     ledger = audit(
         f"RabbitMQ frozen, heartbeat {heartbeat_s} s", richmond, since, in_flight(richmond, frozen), back=back
     )
