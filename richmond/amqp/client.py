@@ -58,11 +58,14 @@ class Client:
         name: str,
         topology: Topology,
         on_state: Callable[[LinkState], None] | None = None,
+        on_read: Callable[[], None] | None = None,
     ) -> None:
+        """`on_read`: the reader has called back for all that it read at once."""
         self._settings = settings
         self._name = name
         self._topology = topology
         self._on_state = on_state
+        self._on_read = on_read
         self._changed = threading.Condition()  # what follows
         self._state = LinkState("connecting", time.time(), "")
         self._connection: EventConnection | None = None
@@ -224,7 +227,7 @@ class Client:
             self._declare = True
             self._blocked = None
             settings = self._settings
-        connection = links.connect(settings, self._name, self._lost, self._on_blocked)
+        connection = links.connect(settings, self._name, self._lost, self._on_blocked, self._on_read)
         with self._changed:
             self._connection = connection
         retry_s = _FIRST_RETRY_S

@@ -52,14 +52,19 @@ class EventConnection(Connection):
         *,
         on_lost: Callable[[Exception], None] | None = None,
         on_blocked: Callable[[str | None], None] | None = None,
+        on_read: Callable[[], None] | None = None,
         **kwargs: Any,
     ) -> None:
-        """`on_lost` gets the reason, once, from the reader; `on_blocked` RabbitMQ's reason, or None when it is over."""
+        """`on_lost` gets the reason, once, from the reader; `on_blocked` RabbitMQ's reason, or None when it is over.
+
+        `on_read` comes when all that was read at once has been called back for.
+        """
         super().__init__(hostname, username, password, port, lazy=True, **kwargs)
         self.changed = threading.Condition()  # what anybody waits for: a state, an answer, the loss
         self.error: Exception | None = None
         self._on_lost_impl = on_lost
         self._on_blocked = on_blocked
+        self._on_read = on_read
         self._rest = b""
         self._channels: dict[int, Any] = {}  # EventChannel; amqpstorm's type is narrower than what it needs
         heartbeat_s = self.parameters["heartbeat"]
@@ -180,6 +185,8 @@ class EventConnection(Connection):
                     rare = True
                     self._on_rare_frame(channel_id, data[start - 7 : position])
         self._rest = data[position:]
+        if self._on_read is not None:
+            self._on_read()
         if rare:
             with self.changed:
                 self.changed.notify_all()

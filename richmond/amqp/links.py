@@ -21,6 +21,7 @@ def connect(
     name: str,
     on_lost: Callable[[Exception], None] | None = None,
     on_blocked: Callable[[str | None], None] | None = None,
+    on_read: Callable[[], None] | None = None,
 ) -> EventConnection:
     """`name`: what `rabbitmqctl list_connections client_properties` shows.
 
@@ -39,6 +40,7 @@ def connect(
         client_properties={"connection_name": name, "product": "Richmond"},
         on_lost=on_lost,
         on_blocked=on_blocked,
+        on_read=on_read,
     )
     try:
         connection.open()

@@ -35,6 +35,7 @@ from richmond.errors import MessageError
 from richmond.scoreboard import Row, Scoreboard, identity
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob, shorten
 from richmond.workers.base import RichmondWorker
+from richmond.workers.inbox import Inbox
 from richmond.workers.loading import load, site_files
 from richmond.workers.prefetch import Prefetch
 
@@ -99,7 +100,7 @@ class _Runtime:
         self._tell = tell
         self._row = row
         self._worker = RichmondWorker()
-        self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()  # None: look what has changed
+        self._inbox = Inbox()
         self._prefetch = Prefetch(job.worker.prefetch)
         self._stopping = False
         self._in_hand: _Message | None = None
@@ -108,7 +109,9 @@ class _Runtime:
         self._held = 0  # messages begun, and not acknowledged
         self._in_need_of_room = False
         topo = topology(job.amqp, [job.worker])
-        self._client = Client(job.amqp, name=job.slot, topology=topo, on_state=self._link_changed)
+        self._client = Client(
+            job.amqp, name=job.slot, topology=topo, on_state=self._link_changed, on_read=self._inbox.read
+        )
 
     def run(self, worker_class: type[RichmondWorker], files: dict[str, str], lifeline_fd: int | None) -> None:
         signal.signal(signal.SIGTERM, self._stop)
@@ -133,7 +136,7 @@ class _Runtime:
         ready = False
         while not self._stopping:
             self._row.turn(time.monotonic())
-            delivery = self._inbox.get()
+            delivery = self._inbox.take()
             # A first message may come before the news that the link is up, and take longer than any start-timeout.
             if not ready and (delivery is not None or self._client.state.name == "up"):
                 ready = True
@@ -145,19 +148,19 @@ class _Runtime:
 
     def _let_go(self) -> None:
         """What is published leaves at once: from here if nothing waits, else from the client's writer, beside us."""
-        if self._inbox.empty():
-            self._client.flush()
-        else:
+        if self._inbox:
             self._client.flush_soon()
+        else:
+            self._client.flush()
 
     def _drain(self, ends: float) -> None:
         """Handle what we hold, and wait until all of it is acknowledged; what is not belongs to RabbitMQ again."""
         self._client.cancel(self._job.worker.queue, max(0.0, ends - time.monotonic()))
-        while self._held or not self._inbox.empty():
-            if self._inbox.empty():
+        while self._held or self._inbox:
+            if not self._inbox:
                 self._client.flush()
             try:
-                delivery = self._inbox.get(timeout=max(0.0, ends - time.monotonic()))
+                delivery = self._inbox.take(max(0.0, ends - time.monotonic()))
             except queue.Empty:
                 logger.warning("%d messages go back to RabbitMQ: their replies are not confirmed", self._held)
                 return
@@ -169,7 +172,7 @@ class _Runtime:
         with self._changed:
             self._held += 1
         ok = False
-        self._row.waiting(self._inbox.qsize())
+        self._row.waiting(len(self._inbox))
         message_id = identity(delivery.body)
         began = time.monotonic()
         self._row.began(began, message_id)
@@ -297,17 +300,17 @@ class _Runtime:
         if not message.kept:
             self._client.ack(message.delivery, hold=True)
         if self._stopping:
-            self._inbox.put(None)
+            self._inbox.ring()
 
     def _stop(self, number: int, frame: object) -> None:
         """The signal handler: it only tells the loop."""
         self._stopping = True
-        self._inbox.put(None)
+        self._inbox.ring()
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means at once
 
     def _link_changed(self, state: LinkState) -> None:
-        self._inbox.put(None)
+        self._inbox.ring()
 
     def _await_orphanage(self, lifeline_fd: int) -> None:
         """Nobody but the master has the pipe's other end, so it is closed when the master has died, however it did."""
