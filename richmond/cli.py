@@ -102,7 +102,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Run everything, in the foreground.")
 @_ini_option
 def start(ini: Path) -> None:
     """Run the installation in the foreground, until Ctrl-C, SIGTERM or `richmond stop`.
@@ -136,7 +136,7 @@ def start(ini: Path) -> None:
     sys.exit(code)
 
 
-@cli.command()
+@cli.command(short_help="End everything, in order.")
 @_ini_option
 @click.option("--keep-node", is_flag=True, help="Leave the private RabbitMQ node running.")
 def stop(ini: Path, keep_node: bool) -> None:
@@ -165,7 +165,7 @@ def stop(ini: Path, keep_node: bool) -> None:
     click.echo(answer["text"])
 
 
-@cli.command()
+@cli.command(short_help="What runs, and what is wrong.")
 @_ini_option
 @click.option("--json", "as_json", is_flag=True, help="The same facts as one JSON object.")
 def status(ini: Path, as_json: bool) -> None:
@@ -206,7 +206,9 @@ def status(ini: Path, as_json: bool) -> None:
 
 
 # A count may be negative by mistake: that is for us to explain, not an unknown option.
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(
+    short_help="Pin the number of workers, or hand it back.", context_settings={"ignore_unknown_options": True}
+)
 @_ini_option
 @click.option("--wait", is_flag=True, help="Return when so many run and consume.")
 @click.argument("worker", metavar="CLASS", shell_complete=_complete_class)
@@ -227,7 +229,7 @@ def scale(ini: Path, wait: bool, worker: str, count: str) -> None:
     click.echo(_call(_find(ini), protocol.Scale(worker, number, wait), timeout_s)["text"])
 
 
-@cli.command()
+@cli.command(short_help="Take over the changed ini and code.")
 @_ini_option
 def reload(ini: Path) -> None:
     """Take over the changed ini and changed worker code, as SIGHUP does; says what changed.
@@ -240,7 +242,7 @@ def reload(ini: Path) -> None:
     click.echo(_call(_find(ini), protocol.Reload())["text"])
 
 
-@cli.command()
+@cli.command(short_help="Replace workers one by one.")
 @_ini_option
 @click.option("--wait", is_flag=True, help="Return when the new workers have replaced the old ones.")
 @click.argument("worker", metavar="[CLASS]", required=False, shell_complete=_complete_class)
@@ -255,7 +257,7 @@ def restart(ini: Path, wait: bool, worker: str | None) -> None:
     click.echo(_call(_find(ini), protocol.Restart(worker, wait), timeout_s)["text"])
 
 
-@cli.command()
+@cli.command(short_help="Validate the ini, print what it comes to.")
 @_ini_option
 def check(ini: Path) -> None:
     """Validate the ini and print the effective settings, with passwords masked.
@@ -268,7 +270,7 @@ def check(ini: Path) -> None:
     click.echo(config.describe(_load(ini)))
 
 
-@cli.command()
+@cli.command(short_help="A telephone in the terminal.")
 @_ini_option
 @click.argument("code")
 @click.argument("answers", nargs=-1)
@@ -307,7 +309,7 @@ def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait:
     )
 
 
-@cli.command()
+@cli.command(short_help="Only the broker, in the foreground.")
 @_ini_option
 def broker(ini: Path) -> None:
     """Only the broker, in the foreground: gateway to RabbitMQ and back, no workers.
@@ -323,7 +325,7 @@ def broker(ini: Path) -> None:
     sys.exit(standalone.run_broker(_load(ini)))
 
 
-@cli.command()
+@cli.command(short_help="One worker in the foreground.")
 @_ini_option
 @click.option("-w", "--worker", "worker", required=True, metavar="CLASS", help="Dotted path, or a name of the ini.")
 def worker(ini: Path, worker: str) -> None:
@@ -337,7 +339,7 @@ def worker(ini: Path, worker: str) -> None:
     sys.exit(standalone.run_worker(_load(ini), worker))
 
 
-@cli.command()
+@cli.command(short_help="Only the gateway simulator.")
 @_ini_option
 def simulator(ini: Path) -> None:
     """Only the gateway simulator, in the foreground: for clients of your own.
@@ -353,7 +355,7 @@ def simulator(ini: Path) -> None:
     sys.exit(standalone.run_simulator(_load(ini)))
 
 
-@cli.command()
+@cli.command(short_help="Print the version.")
 def version() -> None:
     """Print the version.
 
@@ -363,7 +365,7 @@ def version() -> None:
     click.echo(f"richmond {richmond.__version__}")
 
 
-@cli.command()
+@cli.command(short_help="Print the shell's completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of SHELL.
