@@ -105,8 +105,10 @@ def counted(richmond, **wanted):
 
 
 def opens(gateway, msisdn):
+    reply = f"SSMI,110,{msisdn},2,go on"
+    before = gateway.lines.count(reply)  # of an earlier session
     gateway.send(f"SSMI,110,{msisdn},1,0,*120*1#")
-    return gateway.got(f"SSMI,110,{msisdn},2,go on")
+    until("the reply to what was dialled", lambda: gateway.lines.count(reply) > before)
 
 
 # From the gateway.

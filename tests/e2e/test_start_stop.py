@@ -1,5 +1,6 @@
 """Starting, stopping and being killed: what is promised to callers, and that nothing is left behind."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -63,7 +64,8 @@ class Callers:
     def heard(self) -> dict[str, list[str]]:
         """number -> the texts that came, once the simulator has gone."""
         heard: dict[str, list[str]] = {}
-        with self._socket.makefile("rb") as lines:
+        # killed with a request unread, the simulator resets the connection instead of ending it
+        with self._socket.makefile("rb") as lines, contextlib.suppress(ConnectionResetError):
             for line in lines:
                 event = json.loads(line)
                 if event["event"] == "menu":
