@@ -4,7 +4,7 @@ It outlives a killed master on purpose (the queues are in it) and the next start
 loopback, everything it writes lies below one directory, which may be moved as a whole while it is stopped. Plain
 sockets and processes: works with and without gevent's monkey patching, and does not import it.
 
-There is no epmd, which would be one more port and one more process that stays behind: the Erlang distribution has a
+It needs no epmd, which would be one more port and one more process that stays behind: the Erlang distribution has a
 fixed port on loopback (`-start_epmd false -erl_epmd_port`, OTP 23.1) instead of a registered name. That is also why
 nodes of several installations can have the same name side by side.
 """
@@ -123,6 +123,7 @@ class PrivateNode:
             return
         if not self._end(pid, timeout_s):
             _log.warning("private RabbitMQ node: pid %d did not stop within %g s, killed", pid, timeout_s)
+        self._end_epmd()
         with contextlib.suppress(OSError):  # a full disk: a pid that is gone is recognised as such anyway
             self._write_state({**state, "pid": 0})
 
@@ -182,6 +183,9 @@ class PrivateNode:
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_DIST_PORT": str(dist_port),
+            # RabbitMQ's epmd monitor starts an epmd after a minute, needed or not: then on loopback, and ended with it.
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(_free_port(without=dist_port)),
             "RABBITMQ_MNESIA_BASE": str(here / "data"),
             "RABBITMQ_LOG_BASE": str(here),
             "RABBITMQ_LOGS": str(self.log),
@@ -272,6 +276,13 @@ class PrivateNode:
                 process.signal(signal.SIGKILL)
                 process.ended(10)
         return clean
+
+    def _end_epmd(self) -> None:
+        mine = f"HOME={self.directory}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (entry / "comm").read_text() == "epmd\n" and mine in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGTERM)
 
     def _living_pid(self, state: dict[str, object]) -> int:
         """The pid of this directory's node, 0 if none.

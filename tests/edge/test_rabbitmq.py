@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pika
+import psutil
 import pytest
 
 from richmond import rabbitmq
@@ -294,3 +295,23 @@ def test_rabbitmqctl_reaches_the_node_without_epmd(directory):
         [directory / "rabbitmqctl", "-q", "list_vhosts"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
     )
     assert "/richmond" in done.stdout.decode().split()
+
+
+@pytest.mark.timeout(200)
+def test_the_epmd_that_rabbitmq_starts_after_a_minute_is_on_loopback_and_ends_with_the_node(directory):
+    node = PrivateNode(directory)
+    node.start(60)
+
+    def epmds():
+        names = {pid: Path(f"/proc/{pid}/comm") for pid in with_environment(directory)}
+        return [pid for pid, name in names.items() if name.exists() and name.read_text() == "epmd\n"]
+
+    deadline = time.monotonic() + 120
+    while not epmds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (epmd,) = epmds()
+    listening = [c.laddr.ip for c in psutil.Process(epmd).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert set(listening) <= {"127.0.0.1", "::1"}
+    node.stop(20)
+    assert gone(lambda: alive(epmd))
