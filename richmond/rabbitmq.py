@@ -278,26 +278,24 @@ class PrivateNode:
         return clean
 
     def _end_epmd(self) -> None:
-        mine = f"HOME={self.directory}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if (entry / "comm").read_text() == "epmd\n" and mine in (entry / "environ").read_bytes().split(b"\0"):
+                if (entry / "comm").read_text() == "epmd\n" and self._is_ours(int(entry.name)):
                     os.kill(int(entry.name), signal.SIGTERM)
 
-    def _living_pid(self, state: dict[str, object]) -> int:
-        """The pid of this directory's node, 0 if none.
+    def _is_ours(self, pid: int) -> bool:
+        """Its environment names this directory, which neither a reused pid nor a copy of the directory can fake."""
+        mark = b"RABBITMQ_MNESIA_BASE=" + os.fsencode(self.directory / "data")
+        with contextlib.suppress(OSError):
+            return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return False
 
-        The node's environment names its directory, which neither a reused pid nor a copy of the directory can fake.
-        """
+    def _living_pid(self, state: dict[str, object]) -> int:
+        """The pid of this directory's node, 0 if none."""
         recorded = [_number(state.get("pid"))]
         with contextlib.suppress(OSError, ValueError):  # written by the node: there even if our own record is lost
             recorded.append(int((self.directory / "rabbitmq.pid").read_text()))
-        mark = b"RABBITMQ_MNESIA_BASE=" + os.fsencode(self.directory / "data")
-        for pid in recorded:
-            with contextlib.suppress(OSError):
-                if pid and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    return pid
-        return 0
+        return next((pid for pid in recorded if pid and self._is_ours(pid)), 0)
 
     def _read_state(self) -> dict[str, object]:
         try:
