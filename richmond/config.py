@@ -1,7 +1,7 @@
 """The ini -> frozen Settings, or a ConfigError with everything that is wrong with it.
 
-`config_text` reads lines, `config_checks` single values, this file what belongs together. Reads the ini and the
-files that it names; writes nothing.
+`config_text` reads lines, `config_checks` single values, this file sections, `config_rules` what they say together.
+Reads the ini and the files that it names; writes nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +20,11 @@ from configobj.validate import ValidateError, Validator
 
 from richmond.config_checks import CHECKS, TAKES_EMPTY
 from richmond.config_describe import describe, key_of
+from richmond.config_rules import clashes
 from richmond.config_text import IniText, Problem, read
 from richmond.errors import ConfigError
 from richmond.settings import (
+    DEFAULT_ACCOUNT,
     AmqpSettings,
     RabbitmqSettings,
     RichmondSettings,
@@ -42,7 +44,7 @@ SHORT_NAMES = {
 _SPEC = Path(__file__).with_name("richmond.configspec")
 _SECTIONS = ("richmond", "ssmi", "amqp", "rabbitmq", "simulator")
 _WORKER = "__many__"
-_WORKER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SOCKET_BYTES = 107  # sun_path, less its NUL: unix(7)
 _NEAR = 0.75  # of difflib: worksers, min-workers and start_timeout are near; timeout and limit are keys of their own
@@ -100,21 +102,24 @@ class _Loader:
     def settings(self) -> Settings:
         for key in self._conf.scalars:
             self._wrong("stands before the first section; put it below one", "", key)
-        names = self._worker_names()
+        account_names, worker_names = self._names()
         installation = self._richmond()
-        ssmi = self._ssmi()
+        accounts = tuple(self._account(name) for name in account_names)
         amqp = self._amqp()
         rabbitmq = self._rabbitmq(amqp, installation)
         settings = Settings(
             path=self._base / self._path.name,
             richmond=installation,
-            ssmi=ssmi,
+            accounts=accounts,
             amqp=amqp,
             rabbitmq=rabbitmq,
-            simulator=self._simulator(installation, ssmi),
-            workers=tuple(self._worker(name, amqp, ssmi) for name in names),
+            simulator=self._simulator(installation, accounts),
+            workers=tuple(self._worker(name, amqp, accounts[0]) for name in worker_names),
         )
-        self._check_workers(settings)
+        if not settings.workers and not self._text.problems:
+            self._wrong("has no worker class; add e.g. the lines `[worker:EchoWorker]` and `workers = 2`", "", "")
+        for clash in clashes(settings):
+            self._wrong(*clash)
         return settings
 
     # One section each
@@ -132,14 +137,15 @@ class _Loader:
         }
         return _build(RichmondSettings, values)
 
-    def _ssmi(self) -> SsmiSettings:
-        values = self._values("ssmi")
-        values["password"] = self._password("ssmi", values)
+    def _account(self, name: str) -> SsmiSettings:
+        section = "ssmi" if name == DEFAULT_ACCOUNT else f"ssmi:{name}"
+        values = self._values(section) | {"name": name}
+        values["password"] = self._password(section, values)
         if "," in values["username"]:
-            self._wrong("holds a comma, which SSMI cannot carry", "ssmi", "username")
+            self._wrong("holds a comma, which SSMI cannot carry", section, "username")
         if values["reconnect-min"] > values["reconnect-max"]:
             text = f"{values['reconnect-min']:g} is above reconnect-max = {values['reconnect-max']:g}; lower it"
-            self._wrong(text, "ssmi", "reconnect-min")
+            self._wrong(text, section, "reconnect-min")
         return _build(SsmiSettings, values)
 
     def _amqp(self) -> AmqpSettings:
@@ -156,17 +162,6 @@ class _Loader:
                 self._wrong(f"{values[key]} cannot be read; name a PEM file that can", "amqp", key)
         if (values["tls-cert"] is None) != (values["tls-key"] is None):
             self._wrong("tls-cert and tls-key go together; set both or neither", "amqp", "tls-cert")
-        for one, other in (
-            ("receive-queue", "send-queue"),
-            ("receive-queue", "dead-queue"),
-            ("send-queue", "dead-queue"),
-        ):
-            if values[one] == values[other]:
-                self._wrong(f"is {values[one]}, and so is {other}; give each a name of its own", "amqp", one)
-        if values["receive-routing-key"] == values["send-routing-key"]:
-            self._wrong(
-                "is also the send-routing-key; workers would get their own replies", "amqp", "receive-routing-key"
-            )
         return _build(AmqpSettings, values)
 
     def _rabbitmq(self, amqp: AmqpSettings, installation: RichmondSettings) -> RabbitmqSettings:
@@ -177,18 +172,25 @@ class _Loader:
         values["private"] = values["private"] == "yes" or (values["private"] == "auto" and not amqp.host)
         return _build(RabbitmqSettings, values)
 
-    def _simulator(self, installation: RichmondSettings, ssmi: SsmiSettings) -> SimulatorSettings:
+    def _simulator(self, installation: RichmondSettings, accounts: Sequence[SsmiSettings]) -> SimulatorSettings:
+        first, *others = accounts
         values = self._values("simulator")
         if "," in values["username"]:
             self._wrong("holds a comma, which SSMI cannot carry", "simulator", "username")
-        if installation.broker and values["enabled"] == "no" and not ssmi.host:
-            text = "no, but [ssmi] host is empty; set [ssmi] host, or enabled = auto, or [richmond] broker = no"
+        if installation.broker and values["enabled"] == "no" and not first.host:
+            host = f"[{first.section}] host"
+            text = f"no, but {host} is empty; set {host}, or enabled = auto, or [richmond] broker = no"
             self._wrong(text, "simulator", "enabled")
         values["enabled"] = installation.broker and (
-            values["enabled"] == "yes" or (values["enabled"] == "auto" and not ssmi.host)
+            values["enabled"] == "yes" or (values["enabled"] == "auto" and not first.host)
         )
-        if installation.broker and ssmi.host and not values["enabled"] and not ssmi.username:
-            self._wrong("is needed to log in to [ssmi] host; set it", "ssmi", "username")
+        for account in others if values["enabled"] else accounts:
+            if installation.broker and account.host and not account.username:
+                self._wrong(f"is needed to log in to [{account.section}] host; set it", account.section, "username")
+        for account in others:
+            if installation.broker and not account.host:
+                text = f"is empty, and the simulator stands in for [{first.section}] only; name the gateway"
+                self._wrong(text, account.section, "host")
         values["socket"] = self._socket("simulator", values["socket"] or installation.directory / "simulator.sock")
         return _build(SimulatorSettings, values)
 
@@ -208,7 +210,7 @@ class _Loader:
         if not values["min"] <= workers <= values["max"]:
             text = f"{workers} is outside min = {values['min']} to max = {values['max']}; change it or them"
             self._wrong(text, section, "workers")
-        if values["codes"]:
+        if values["codes"] or values["short-codes"] or values["keywords"] or values["sms"]:
             values["queue"] = values["queue"] or f"{amqp.receive_queue}.{name}"
             values["routing-key"] = f"{amqp.receive_routing_key}.{name}"
         else:
@@ -218,48 +220,18 @@ class _Loader:
             values["queue"], values["routing-key"] = amqp.receive_queue, amqp.receive_routing_key
         if values["apology"] is None:
             values["apology"] = ssmi.apology
+        if values["more-text"] is None:
+            values["more-text"] = f"{values['more-option']} More"
         values["environment"] = MappingProxyType(values["environment"] | self._subsection(section, "environment"))
         values["options"] = MappingProxyType(values["options"] | self._subsection(section, "options"))
         return _build(WorkerSettings, values)
-
-    # What belongs together
-
-    def _check_workers(self, settings: Settings) -> None:
-        self._check_default_class(settings)
-        owner: dict[str, str] = {}
-        for worker in settings.workers:
-            for code in worker.codes:
-                if code in owner:
-                    text = f"{code} belongs to [worker:{owner[code]}] already; leave it to one of them"
-                    self._wrong(text, f"worker:{worker.name}", "codes")
-                owner.setdefault(code, worker.name)
-        amqp = settings.amqp
-        queues = {amqp.send_queue: "[amqp] send-queue", amqp.dead_queue: "[amqp] dead-queue"}
-        queues[amqp.receive_queue] = "[amqp] receive-queue"
-        for worker in settings.workers:
-            if worker.codes and worker.queue in queues:
-                text = f"{worker.queue} is that of {queues[worker.queue]}: they would answer each other's subscribers"
-                self._wrong(f"{text}; choose another or leave it out", f"worker:{worker.name}", "queue")
-            queues.setdefault(worker.queue, f"[worker:{worker.name}]")
-        total = sum(worker.min for worker in settings.workers)
-        if total > settings.richmond.max_workers:
-            text = f"{settings.richmond.max_workers} is below {total}, the sum of min of all classes"
-            self._wrong(f"{text}; raise it or lower a min", "richmond", "max-workers")
-
-    def _check_default_class(self, settings: Settings) -> None:
-        if not settings.workers and not self._text.problems:
-            self._wrong("has no worker class; add e.g. the lines `[worker:EchoWorker]` and `workers = 2`", "", "")
-        default, *more = [worker.name for worker in settings.workers if not worker.codes] or [""]
-        for name in more:
-            text = f"has no codes, nor has [worker:{default}], and only one class can take the rest"
-            self._wrong(f"{text}; give one of them codes", f"worker:{name}")
 
     # Reading values
 
     def _values(self, section: str) -> dict[str, Any]:
         """The section's keys, checked, with their defaults; a worker's own keys below `options`."""
         worker = section.startswith("worker:")
-        spec = self._spec[_WORKER if worker else section]
+        spec = self._spec[_WORKER if worker else section.partition(":")[0]]
         found = self._conf.get(section, {})
         given: dict[str, str] = {key: found[key] for key in getattr(found, "scalars", ())}
         values: dict[str, Any] = {}
@@ -304,23 +276,37 @@ class _Loader:
             self._wrong(f"[[[{deeper}]]] is unknown; take it out", f"{section} {name}")
         return {key: found[key] for key in found.scalars}
 
-    def _worker_names(self) -> list[str]:
-        names = []
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Of the accounts, [ssmi] first, and of the worker classes, in the order of the ini."""
+        accounts: list[str] = []
+        workers: list[str] = []
         for section in self._conf.sections:
             kind, colon, name = section.partition(":")
             if section in _SECTIONS:
                 continue
-            if kind == "worker" and _WORKER_NAME.fullmatch(name):
-                names.append(name)
-            elif kind == "worker" and colon:
-                text = "valid is a letter and up to 63 letters, digits, -, _ and ., e.g. [worker:EchoWorker]"
-                self._wrong(f"{name!r} is not a name for a worker class; {text}", section)
+            if colon and kind in ("ssmi", "worker"):
+                what, example = ("an account", "second") if kind == "ssmi" else ("a worker class", "EchoWorker")
+                if not _NAME.fullmatch(name):
+                    text = f"valid is a letter and up to 63 letters, digits, -, _ and ., e.g. [{kind}:{example}]"
+                    self._wrong(f"{name!r} is not a name for {what}; {text}", section)
+                elif kind == "ssmi" and (name in ("sms", DEFAULT_ACCOUNT) or name.endswith(".sms")):
+                    why = (
+                        "is that of [ssmi] itself"
+                        if name == DEFAULT_ACCOUNT
+                        else "would have a queue for SMS as its own"
+                    )
+                    self._wrong(f"the name {name} {why}; choose another, e.g. [ssmi:second]", section)
+                else:
+                    (accounts if kind == "ssmi" else workers).append(name)
             else:
                 near = _nearest(kind if colon else section, [*_SECTIONS, "worker"])
-                hint = f"did you mean [{near}{':' + (name or 'NAME') if near == 'worker' else ''}]?" if near else ""
-                valid = f"valid are {', '.join(f'[{known}]' for known in _SECTIONS)} and [worker:NAME]"
+                named = near == "worker" or (near == "ssmi" and colon)
+                hint = f"did you mean [{near}{':' + (name or 'NAME') if named else ''}]?" if near else ""
+                valid = f"valid are {', '.join(f'[{known}]' for known in _SECTIONS)}, [ssmi:NAME] and [worker:NAME]"
                 self._wrong(f"is an unknown section; {hint or valid}", section)
-        return names
+        if "ssmi" in self._conf.sections or not accounts:
+            accounts.insert(0, DEFAULT_ACCOUNT)
+        return accounts, workers
 
     def _class(self, section: str, name: str, given: str | None) -> str:
         path = class_path(given or name)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from configobj.validate import ValidateError
 
 _CODE = re.compile(r"[*#][0-9*#]*[0-9][0-9*#]*")
+_KEYWORD = re.compile(r"[^\W_]+")
+_SHORT_CODE = re.compile(r"[0-9]{2,15}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOOLEANS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 _MAX_SECONDS = 7 * 86400.0
+_MIN_RATE, _MAX_RATE = 0.001, 100_000.0
 
 
 def _integer(value: str, low: str, high: str) -> int:
@@ -41,6 +44,20 @@ def _seconds(value: str, low: str) -> float:
     return number
 
 
+def _rate(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise ValidateError(
+            f"{_quote(value)} is not a number of messages a second{_comment_hint(value)}; try 50 or 0.5"
+        )
+    if number and not _MIN_RATE <= number <= _MAX_RATE:
+        raise ValidateError(f"{value} is out of bounds; valid is 0 (no limit), or {_MIN_RATE:g} to {_MAX_RATE:.0f}")
+    return number
+
+
 def _boolean(value: str) -> bool:
     try:
         return _BOOLEANS[value.lower()]
@@ -57,6 +74,13 @@ def _option(value: str, *options: str) -> str:
 def _string(value: str) -> str:
     if "\r" in value or "\0" in value:
         raise ValidateError("holds a carriage return or a NUL; valid is any text on one line")
+    return value
+
+
+def _text(value: str, longest: str) -> str:
+    if not 0 < len(_string(value).strip()) <= len(value) <= int(longest):
+        said = f"{_quote(value)} has {len(value)} characters" if value.strip() else "is empty"
+        raise ValidateError(f"{said}; valid are 1 to {longest}")
     return value
 
 
@@ -95,20 +119,48 @@ def _encoding(value: str) -> str:
 
 
 def _codes(value: str) -> tuple[str, ...]:
-    codes: list[str] = []
-    for code in filter(None, (part.strip() for part in value.split(","))):
+    codes = _parts(value)
+    for code in codes:
         if not _CODE.fullmatch(code):
-            raise ValidateError(f"{_quote(code)} is not a USSD code; valid is e.g. *120*663#, *120*666#")
-        codes.append(code if code.endswith("#") else f"{code}#")
-    twice = sorted({code for code in codes if codes.count(code) > 1})
+            raise ValidateError(f"{_quote(code)} is not a USSD code; valid is e.g. *120*663#, *120*666#, *120*7*")
+    return _once(code if code.endswith(("#", "*")) else f"{code}#" for code in codes)
+
+
+def _short_codes(value: str) -> tuple[str, ...]:
+    codes = _parts(value)
+    for code in codes:
+        if not _SHORT_CODE.fullmatch(code):
+            raise ValidateError(f"{_quote(code)} is not a short code; valid are 2 to 15 digits, e.g. 31022, 31033")
+    return _once(codes)
+
+
+def _keywords(value: str) -> tuple[str, ...]:
+    words = _parts(value)
+    for word in words:
+        if not _KEYWORD.fullmatch(word):
+            raise ValidateError(f"{_quote(word)} is not a keyword; valid are letters and digits, e.g. WIN, JOIN")
+    return _once(word.upper() for word in words)
+
+
+def _accounts(value: str) -> tuple[str, ...]:
+    return _once(_parts(value))
+
+
+def _parts(value: str) -> list[str]:
+    return [part for part in (part.strip() for part in value.split(",")) if part]
+
+
+def _once(parts: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(parts)
+    twice = sorted({part for part in found if found.count(part) > 1})
     if twice:
         raise ValidateError(f"{', '.join(twice)} is there twice; name it once")
-    return tuple(codes)
+    return found
 
 
 def _environment(value: str) -> dict[str, str]:
     variables: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in value.split(","))):
+    for part in _parts(value):
         name, equals, text = part.partition("=")
         if not equals or not _VARIABLE.fullmatch(name.strip()):
             raise ValidateError(
@@ -122,17 +174,23 @@ def _environment(value: str) -> dict[str, str]:
 CHECKS: Mapping[str, Callable[..., Any]] = {
     "integer": _integer,
     "seconds": _seconds,
+    "rate": _rate,
     "boolean": _boolean,
     "option": _option,
     "string": _string,
+    "text": _text,
     "path": _path,
     "host": _host,
     "name": _name,
     "encoding": _encoding,
     "codes": _codes,
+    "short_codes": _short_codes,
+    "keywords": _keywords,
+    "accounts": _accounts,
     "environment": _environment,
 }
-TAKES_EMPTY = {"string", "host", "codes", "environment"}  # in the others an empty value means the default
+# In the others an empty value means the default.
+TAKES_EMPTY = {"string", "text", "host", "codes", "short_codes", "keywords", "accounts", "environment"}
 
 
 def _quote(value: str) -> str:

@@ -13,14 +13,15 @@ MASK = "********"
 
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 _KEYS = {"class_path": "class", "stable_s": "stable-seconds"}
-_DERIVED = ("name", "routing_key")  # of a worker: not keys of the ini
+_DERIVED = ("name", "routing_key")  # not keys of the ini
 
 
 def describe(settings: Settings) -> str:
     """The effective ini: defaults filled in, paths absolute, passwords as ********."""
     parts = [f"# Effective settings of {settings.path}\n"]
-    for name in ("richmond", "ssmi", "amqp", "rabbitmq", "simulator"):
-        parts.append(_section(name, getattr(settings, name)))
+    parts.append(_section("richmond", settings.richmond))
+    parts += [_section(account.section, account) for account in settings.accounts]
+    parts += [_section(name, getattr(settings, name)) for name in ("amqp", "rabbitmq", "simulator")]
     parts += [_worker(worker) for worker in settings.workers]
     return "\n".join(parts)
 
@@ -34,7 +35,7 @@ def _section(name: str, values: object) -> str:
     lines = [f"[{name}]"]
     for field in fields(values):  # type: ignore[arg-type]
         value = getattr(values, field.name)
-        if not isinstance(value, Mapping) and not (isinstance(values, WorkerSettings) and field.name in _DERIVED):
+        if not isinstance(value, Mapping) and field.name not in _DERIVED:
             lines.append(f"{key_of(field.name)} = {_text(field, value)}".rstrip())
     return "\n".join(lines) + "\n"
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
+
+DEFAULT_ACCOUNT = "default"  # the name of [ssmi] without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,12 @@ class RichmondSettings:
     orphan_timeout_s: float  # a worker's time to drain after the master has died
     sample_interval_s: float
     broker: bool  # no: this host runs workers only
+    trace: bool = False  # remember the times of a subscriber's last messages at each hop
 
 
 @dataclass(frozen=True, slots=True)
 class SsmiSettings:
-    """[ssmi]: the account at the gateway."""
+    """[ssmi] or [ssmi:NAME]: an account at a gateway."""
 
     host: str  # empty: none configured
     port: int
@@ -49,6 +53,19 @@ class SsmiSettings:
     session_timeout_s: float
     apology: str
     buffer: int  # inbound messages kept while RabbitMQ is away
+    name: str = DEFAULT_ACCOUNT
+    ussd_rate: float = 0.0  # messages/s to the gateway; 0: no limit
+    sms_rate: float = 0.0
+    ussd_burst: int = 10  # messages that may go at once before the rate bites
+    sms_burst: int = 10
+    opt_out: bool = False  # no SMS to those who have sent one of the next
+    opt_out_keywords: tuple[str, ...] = ("STOP", "END", "QUIT", "UNSUBSCRIBE")  # upper case
+    opt_in_keywords: tuple[str, ...] = ("START",)
+
+    @property
+    def section(self) -> str:
+        """Where it stands in the ini."""
+        return "ssmi" if self.name == DEFAULT_ACCOUNT else f"ssmi:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,7 @@ class WorkerSettings:
     workers: int
     min: int
     max: int
-    codes: tuple[str, ...]  # USSD codes, each with its final '#'; empty: the default class
+    codes: tuple[str, ...]  # USSD codes, each with its final '#', or with a final '*': a prefix
     queue: str
     routing_key: str
     prefetch: int  # 0: judged by the time that handlers take
@@ -121,6 +138,26 @@ class WorkerSettings:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # the class's own keys
     scale_down_s: float = 60.0  # how long the load must have been lower before workers go
+    short_codes: tuple[str, ...] = ()  # destinations of premium SMS
+    keywords: tuple[str, ...] = ()  # first words of SMS, upper case; with short_codes, both must match
+    sms: bool = False  # takes the SMS that no other class wants
+    accounts: tuple[str, ...] = ()  # whose messages it takes; empty: all accounts'
+    long_text: str = "cut"  # cut, refuse or pages: a USSD text that is too long
+    sms_long: str = "split"  # split or refuse
+    more_option: str = "#"  # the answer that asks for the next page
+    more_text: str = "# More"  # the last line of a page that has a next one
+
+    @property
+    def is_default(self) -> bool:
+        """It takes the USSD that no other class wants, and no SMS."""
+        return not (self.codes or self.short_codes or self.keywords or self.sms)
+
+    @property
+    def sms_claims(self) -> tuple[tuple[str, str], ...]:
+        """Which SMS are its own: (short code, keyword), either of them empty where any will do."""
+        if not (self.short_codes or self.keywords):
+            return ()
+        return tuple(product(self.short_codes or ("",), self.keywords or ("",)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +166,19 @@ class Settings:
 
     path: Path
     richmond: RichmondSettings
-    ssmi: SsmiSettings
+    accounts: tuple[SsmiSettings, ...]  # at least one
     amqp: AmqpSettings
     rabbitmq: RabbitmqSettings
     simulator: SimulatorSettings
     workers: tuple[WorkerSettings, ...]
+
+    @property
+    def ssmi(self) -> SsmiSettings:
+        """The first account: the one that the simulator stands in for."""
+        return self.accounts[0]
+
+
+def send_suffixes(account: str) -> tuple[str, str]:
+    """What an account's two send queues, for USSD and for all else, add to the names in [amqp]."""
+    suffix = "" if account == DEFAULT_ACCOUNT else f".{account}"
+    return suffix, f"{suffix}.sms"

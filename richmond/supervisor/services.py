@@ -90,7 +90,7 @@ class Services:
                 username=settings.simulator.username,
                 password=settings.simulator.password,
             )
-            settings = replace(settings, ssmi=ssmi)
+            settings = replace(settings, accounts=(ssmi, *settings.accounts[1:]))
         return settings
 
     def reconfigure(self, given: Settings) -> Settings:

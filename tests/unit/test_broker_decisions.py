@@ -24,7 +24,7 @@ def settings(*workers) -> Settings:
     return Settings(
         path=None,
         richmond=None,
-        ssmi=SSMI,
+        accounts=(SSMI,),
         amqp=AMQP,
         rabbitmq=RabbitmqSettings(False, 0, 1.0),
         simulator=None,
