@@ -79,8 +79,8 @@ def _string(value: str) -> str:
 
 def _text(value: str, longest: str) -> str:
     if not 0 < len(_string(value).strip()) <= len(value) <= int(longest):
-        said = f"{_quote(value)} has {len(value)} characters" if value.strip() else "is empty"
-        raise ValidateError(f"{said}; valid are 1 to {longest}")
+        said = f"{_quote(value)} has {len(value)}" if value.strip() else "is empty"
+        raise ValidateError(f"{said}; valid are 1 to {longest} characters")
     return value
 
 

@@ -1,5 +1,5 @@
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,17 @@ def test_every_attribute_of_the_settings_can_be_set_in_the_ini():
         assert attributes - {"name"} <= set(keys[section])
     derived = {"name", "routing-key", "options"}
     assert {config.key_of(field.name) for field in fields(WorkerSettings)} - derived == set(keys["worker:NAME"])
+
+
+def test_the_examples_in_the_shipped_ini_are_valid(tmp_path):
+    shown = re.sub(r"^#   (\[.*|[a-z-]+ =.*)$", r"\1", SHIPPED.read_text("utf-8"), flags=re.MULTILINE)
+    (tmp_path / "second.password").write_text("s\n")
+    (tmp_path / "richmond.ini").write_text(
+        shown.replace("host =\n", "host = gw\nusername = u\n", 1).replace("username =\n", "", 1)
+    )
+    loaded = config.load(tmp_path / "richmond.ini", {})
+    assert [account.name for account in loaded.accounts] == ["default", "second"]
+    assert [worker.name for worker in loaded.workers if worker.sms] == ["Competition"]
 
 
 # Values
@@ -241,6 +252,102 @@ def test_a_class_has_the_apology_of_the_gateway_unless_it_has_its_own(ini):
     assert (own.apology, common.apology) == ("", "Sorry.")
 
 
+# Accounts
+
+
+SECOND = "[ssmi:second]\nhost = gw2\nusername = u2\n"
+
+
+@pytest.mark.parametrize(
+    ("sections", "names"),
+    [
+        ("", ["default"]),
+        ("[ssmi]\n", ["default"]),
+        (SECOND, ["second"]),
+        (f"[ssmi]\n{SECOND}", ["default", "second"]),
+        (f"{SECOND}[ssmi:b]\nhost = gw\nusername = u\n[ssmi]\nport = 5\n", ["default", "second", "b"]),
+    ],
+)
+def test_the_unnamed_account_is_first_and_there_is_always_one(ini, sections, names):
+    loaded = ini(sections + ECHO)
+    assert [account.name for account in loaded.accounts] == names
+    assert loaded.ssmi is loaded.accounts[0]
+
+
+def test_an_account_has_all_keys_and_inherits_none(ini, tmp_path):
+    (tmp_path / "pw").write_text("x\n")
+    first, second = ini(
+        "[ssmi]\nport = 5\nsms-rate = 0.5\nopt-out = yes\nopt-out-keywords = halt, Stop\nopt-in-keywords =\n"
+        f"{SECOND}password-file = pw\nussd-rate = 20\nussd-burst = 3\n{ECHO}"
+    ).accounts
+    assert (first.port, first.sms_rate, first.opt_out, first.opt_out_keywords, first.opt_in_keywords) == (
+        5, 0.5, True, ("HALT", "STOP"), (),
+    )  # fmt: skip
+    assert (second.port, second.sms_rate, second.opt_out, second.password) == (50008, 0.0, False, "x")
+    assert (second.ussd_rate, second.ussd_burst, second.sms_burst) == (20.0, 3, 10)
+    assert second.opt_out_keywords == ("STOP", "END", "QUIT", "UNSUBSCRIBE")
+
+
+def test_the_defaults_of_the_values_are_those_of_the_ini(ini):
+    loaded = ini(ECHO)
+    for values in (loaded.richmond, loaded.accounts[0], loaded.workers[0]):
+        for field in fields(values):
+            if field.default is not MISSING:
+                assert getattr(values, field.name) == field.default, field.name
+
+
+def test_one_user_name_may_log_in_at_two_gateways_and_as_the_simulators(ini):
+    text = "[ssmi]\nhost = gw2\nusername = u2\n{}[ssmi:second]\nhost = gw2\n{}username = u2\n" + ECHO
+    assert len(ini(text.format("", "port = 5\n")).accounts) == 2
+    simulated = ini(text.format("[simulator]\nenabled = yes\n", ""))
+    assert [account.host for account in simulated.accounts] == ["gw2", "gw2"]
+
+
+def test_an_ini_with_a_wrong_account_still_leads_to_the_socket(tmp_path):
+    (tmp_path / "richmond.ini").write_text("[richmond]\nsocket = s\n[ssmi:sms]\nhost = gw\n[ssmi:b]\nport = x\n")
+    loaded = config.load_anyhow(tmp_path / "richmond.ini", {})
+    assert loaded.richmond.socket == tmp_path / "s"
+    assert [account.name for account in loaded.accounts] == ["b"]
+
+
+# SMS
+
+
+def test_a_class_for_sms_has_a_queue_of_its_own_and_leaves_the_ussd_to_the_default_class(ini):
+    echo, *others = ini(
+        f"{ECHO}[worker:a]\nclass = x.A\nshort-codes = 31022, 31033\n[worker:b]\nclass = x.B\nkeywords = win, Gagné\n"
+        "[worker:c]\nclass = x.C\nsms = yes\n"
+        "[worker:d]\nclass = x.D\ncodes = *120*7*\nkeywords = WIN\nshort-codes = 31022\n"
+    ).workers
+    assert echo.is_default
+    assert (echo.queue, echo.short_codes, echo.keywords, echo.sms) == ("richmond.receive", (), (), False)
+    assert [worker.is_default for worker in others] == [False] * 4
+    assert [worker.queue for worker in others] == [f"richmond.receive.{name}" for name in "abcd"]
+    assert [worker.routing_key for worker in others] == [f"ssmi.receive.{name}" for name in "abcd"]
+    assert [worker.sms_claims for worker in others] == [
+        (("31022", ""), ("31033", "")), (("", "WIN"), ("", "GAGNÉ")), (), (("31022", "WIN"),),
+    ]  # fmt: skip
+    assert others[3].codes == ("*120*7*",)
+
+
+def test_classes_for_different_accounts_may_have_the_same_codes_and_words(ini, problems):
+    same = "class = x.A\ncodes = *1#\nkeywords = WIN\nsms = yes\n"
+    text = f"[ssmi]\n{SECOND}[worker:a]\n{same}accounts = default\n[worker:b]\n{same}"
+    assert [worker.accounts for worker in ini(f"{text}accounts = second\n").workers] == [("default",), ("second",)]
+    wrong = [re.search(r"\[worker:b\] (.*?):", problem)[1] for problem in problems(text)]
+    assert sorted(wrong) == ["codes", "keywords", "sms"]
+
+
+def test_long_texts_are_cut_and_long_sms_split_unless_the_class_says_otherwise(ini):
+    first, second = ini(
+        f"{ECHO}[worker:b]\nclass = x.B\ncodes = *1#\nlong-text = Pages\nsms-long = refuse\nmore-option = 99\n"
+    ).workers
+    assert (first.long_text, first.sms_long, first.more_option, first.more_text) == ("cut", "split", "#", "# More")
+    assert (second.long_text, second.sms_long, second.more_option, second.more_text) == (
+        "pages", "refuse", "99", "99 More",
+    )  # fmt: skip
+
+
 # Private node and simulator
 
 
@@ -332,7 +439,8 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path, name):
 def test_the_effective_settings_are_an_ini_without_secrets(ini, tmp_path):
     loaded = ini(
         "[ssmi]\nhost = gw\nusername = u\npassword = s3cret\n[amqp]\npassword = s3cret\n"
-        f"[simulator]\npassword = s3cret\n{ECHO}codes = *1#, *2#\nlimit = 5\n"
+        f"[ssmi:b]\nhost = gw2\nusername = u\npassword = s3cret\nsms-rate = 0.5\nopt-out-keywords =\n"
+        f"[simulator]\npassword = s3cret\n{ECHO}codes = *1#, *2#\nkeywords = WIN\nmore-option = 9\nlimit = 5\n"
         "[[environment]]\nDB_PASSWORD = s3cret\nA = b\n"
     )
     text = config.describe(loaded)
@@ -341,6 +449,7 @@ def test_the_effective_settings_are_an_ini_without_secrets(ini, tmp_path):
     assert "DB_PASSWORD = ********" in text
     again = ini(text)
     assert again.workers[0].codes == ("*1#", "*2#")
+    assert [account.name for account in again.accounts] == ["default", "b"]
     assert config.describe(again) == text
 
 
