@@ -24,6 +24,7 @@ from richmond.amqp.depths import Depths
 from richmond.amqp.explain import explain
 from richmond.amqp.frames import Delivery
 from richmond.amqp.publisher import Publisher
+from richmond.amqp.stream import Guest
 from richmond.amqp.topology import Topology
 from richmond.errors import AMQPError, AMQPUnreachable
 from richmond.settings import AmqpSettings
@@ -136,6 +137,20 @@ class Client:
         connection = self._connection
         if connection is not None:
             connection.flush_soon()
+
+    @property
+    def stands_in(self) -> bool:
+        """No guest attends to the connection now."""
+        connection = self._connection
+        return connection is None or connection.stands_in
+
+    def attend(self, guest: Guest, timeout_s: float | None = None) -> bool | None:
+        """Send what is held, and read, in this thread, until `guest` has something to do; see EventIO.attend.
+
+        Callbacks run in this thread meanwhile. None without a connection, too: `on_state` tells of the next.
+        """
+        connection = self._connection
+        return None if connection is None else connection.attend(guest, timeout_s)
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Have `on_delivery` called, in the reader, for every message. Remembered until `cancel`."""

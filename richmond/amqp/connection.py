@@ -80,6 +80,12 @@ class EventConnection(Connection):
         self.write_late = self._io.write_late
         self.flush = self._io.flush
         self.flush_soon = self._io.flush_soon
+        self.attend = self._io.attend
+
+    @property
+    def stands_in(self) -> bool:
+        """The connection's own thread reads, not a guest."""
+        return self._io.stands_in
 
     def __repr__(self) -> str:
         return f"<EventConnection {self.parameters['hostname']}:{self.parameters['port']}>"

@@ -1,7 +1,11 @@
-"""The socket of a connection: one thread reads, whoever has something to say writes. No polling.
+"""The socket of a connection: one thread at a time reads, whoever has something to say writes. No polling.
 
 No AMQP: bytes in, bytes out. The socket does not block; waiting is for its readiness, so that the reader can keep
 the heartbeat and a TLS object is never used by two threads at once.
+
+A hand-over from the reader's thread to one that works costs more than the work. So a worker's main thread reads
+by itself while it has nothing else to do (`attend`): it is the connection's *guest*. The reader's thread sleeps
+meanwhile, and stands in for the guest while that is away for more than ABSENT_S, with a handler that takes its time.
 """
 
 from __future__ import annotations
@@ -13,12 +17,29 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from amqpstorm.exception import AMQPConnectionError
 from amqpstorm.io import IO
 
+from richmond.linux import Alarm
+
+ABSENT_S = 0.002  # longer than a quick handler takes, shorter than anybody notices
+
 _READ_BYTES = 65536
+
+
+class Guest(Protocol):
+    """Who reads while it has nothing to do."""
+
+    def __len__(self) -> int:
+        """How much it has to do."""
+
+    def ring(self) -> None:
+        """Have it look again at what there is to do, or to read."""
+
+    def fileno(self) -> int:
+        """Readable after `ring`."""
 
 
 class EventIO(IO):
@@ -33,9 +54,9 @@ class EventIO(IO):
         on_lost: Callable[[Exception], None],
         tick_s: float | None,
     ) -> None:
-        """`on_data` and `on_tick` (every `tick_s`) run in the reader; what they raise ends the connection.
+        """`on_data` and `on_tick` (every `tick_s`) run in whoever reads; what they raise ends the connection.
 
-        `on_lost` runs once, in the reader, as the last thing it does.
+        `on_lost` runs once, after all of these.
         """
         super().__init__(parameters)
         self._on_data = on_data
@@ -52,8 +73,13 @@ class EventIO(IO):
         self._wake.acquire()
         self._tls_lock = threading.Lock()
         self._writer: threading.Thread | None = None
-        self._reader_id: int | None = None  # while it handles what it has read
+        self._reader_id: int | None = None  # who is handling what it has read
         self._in: socket.socket | None = None  # the same connection, for the reader: with another timeout
+        self._duty = threading.Lock()  # whoever reads holds it
+        self._due = 0.0  # the next tick
+        self._lost = False
+        self._waiting: Guest | None = None  # it wants the duty
+        self._alarm: Alarm | None = None  # ends the reader's sleep; made for the first guest
 
     def open(self) -> None:
         """Connect, within the timeout. OSError as the system gives it."""
@@ -152,6 +178,8 @@ class EventIO(IO):
             wake, self._asleep = self._asleep, False
         if wake:
             self._wake.release()
+        if self._alarm is not None:
+            self._alarm.ring()
         if self.socket is not None:
             with suppress(OSError):
                 # Not SSLSocket.shutdown: it drops its TLS object, and the reader would then read cipher text.
@@ -164,33 +192,110 @@ class EventIO(IO):
             if thread is not None:
                 thread.join()
         self._inbound_thread = self._writer = None
-        for sock in (self._in, self.socket):
-            if sock is not None:
-                sock.close()
-        self._in = self.socket = None
+        with self._duty:  # the guest has left
+            for held in (self._in, self.socket, self._alarm):
+                if held is not None:
+                    held.close()
+            self._in = self.socket = self._alarm = None
+
+    @property
+    def stands_in(self) -> bool:
+        """The reader's thread has the duty, not a guest."""
+        return self._alarm is None or self._duty.locked()
+
+    def attend(self, guest: Guest, timeout_s: float | None) -> bool | None:
+        """Send what is held, and read until the guest has something to do, is rung for, or `timeout_s` has passed.
+
+        True if it was rung for. None if it cannot have the duty: it is rung for when it can.
+        """
+        if not self._duty.acquire(blocking=False):
+            self._waiting = guest
+            return None
+        try:
+            if self._down or self._alarm is None:
+                return None
+            self._alarm.cancel()
+            try:
+                return self._attend(guest, timeout_s)
+            except Exception as e:  # broad on purpose: as in _read
+                self._end(e)
+                return True
+            finally:
+                self._alarm.set()
+        finally:
+            self._duty.release()
+
+    def _attend(self, guest: Guest, timeout_s: float | None) -> bool:
+        assert self.socket is not None
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(guest.fileno(), select.POLLIN)
+        poll.register(self.socket.fileno(), select.POLLIN)
+        while True:
+            self.flush()
+            wait_s = self._tick_s / 2 if self._tick_s else None
+            if ends is not None:
+                left_s = max(0.0, ends - time.monotonic())
+                wait_s = left_s if wait_s is None else min(wait_s, left_s)
+            found = poll.poll(None if wait_s is None else wait_s * 1000)
+            rung = len(found) > 1 or (len(found) == 1 and found[0][0] == guest.fileno())
+            if len(found) > rung:
+                self._take(self._receive_now())
+            self._tick()
+            if rung or guest or (ends is not None and time.monotonic() >= ends):
+                return rung
 
     def _read(self) -> None:
         receive = self._receive_plain if self._in is not None else self._receive_tls
-        due = time.monotonic() + self._tick_s if self._tick_s else None
-        me = threading.get_ident()
+        self._due = time.monotonic() + self._tick_s if self._tick_s else 0.0
+        self._duty.acquire()
         try:
             while True:
-                data = receive()
-                if data:
-                    self._reader_id = me
-                    self._on_data(data)
-                    self._reader_id = None
-                    self.flush()
-                elif data is not None:
-                    raise ConnectionResetError("closed by the other side")
-                # After a long stop of this process, what waits in the socket was read before the silence is judged.
-                if due is not None and self._tick_s and time.monotonic() >= due:
-                    due = time.monotonic() + self._tick_s
-                    self._on_tick()
+                self._take(receive())
+                self.flush()
+                self._tick()
+                if self._waiting is not None:
+                    self._sleep(self._waiting)
         except Exception as e:  # broad on purpose: whatever it was, those who wait must hear of it
+            self._end(e)
+        finally:
+            self._duty.release()
+
+    def _sleep(self, guest: Guest) -> None:
+        """Until the guest is away for too long, or the connection's end."""
+        self._waiting = None
+        if self._alarm is None:
+            self._alarm = Alarm(ABSENT_S)
+        self._alarm.set()
+        self._duty.release()
+        guest.ring()
+        on_duty = False
+        while not on_duty:
+            if not self._down:
+                self._alarm.wait()
+            on_duty = self._duty.acquire(blocking=self._down)
+        self.flush()
+
+    def _take(self, data: bytes | None) -> None:
+        if data:
+            self._reader_id = threading.get_ident()
+            self._on_data(data)
             self._reader_id = None
-            self.shut()
-            self._on_lost(e)
+        elif data is not None:
+            raise ConnectionResetError("closed by the other side")
+
+    def _tick(self) -> None:
+        # After a long stop of this process, what waits in the socket was read before the silence is judged.
+        if self._tick_s and time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._tick_s
+            self._on_tick()
+
+    def _end(self, error: Exception) -> None:
+        self._reader_id = None
+        self.shut()
+        if not self._lost:
+            self._lost = True
+            self._on_lost(error)
 
     def _receive_plain(self) -> bytes | None:
         """None: silence, for half a tick; empty: the other side has closed, or we have."""
@@ -208,13 +313,23 @@ class EventIO(IO):
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLIN)
         while not self._down:
-            try:
-                with self._tls_lock:
-                    return self.socket.recv(_READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                if not poll.poll(self._tick_s * 500 if self._tick_s else None):
-                    return None
+            data = self._receive_now()
+            if data is not None:
+                return data
+            if not poll.poll(self._tick_s * 500 if self._tick_s else None):
+                return None
         return b""
+
+    def _receive_now(self) -> bytes | None:
+        """None: nothing is there. All of a TLS record is taken at once, so none of it waits where nobody looks."""
+        assert self.socket is not None
+        try:
+            if not self.use_ssl:
+                return self.socket.recv(_READ_BYTES)
+            with self._tls_lock:
+                return self.socket.recv(_READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
 
     def _write(self) -> None:
         assert self.socket is not None

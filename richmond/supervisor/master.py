@@ -22,12 +22,12 @@ from gevent.event import AsyncResult
 from gevent.queue import Empty, Queue
 
 import richmond.log
-from richmond import config
+from richmond import config, linux
 from richmond.errors import InstallationError, RichmondError
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, linux, plan, protocol, status
+from richmond.supervisor import jobs, plan, protocol, status
 from richmond.supervisor.control import ControlServer
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile

@@ -27,8 +27,9 @@ import traceback
 import setproctitle
 
 import richmond.workers.ussd  # noqa: F401  (its children share it)
+from richmond import linux
 from richmond.scoreboard import Scoreboard
-from richmond.supervisor import jobs, linux
+from richmond.supervisor import jobs
 from richmond.workers import runtime
 
 # Those which end the master, or the whole terminal or container with it, must not end the one who outlives it to

@@ -1,13 +1,16 @@
-"""What the AMQP client's reader has for the main thread: put in one by one, and told of once a read.
+"""What a worker's main thread has to do, and where it waits for more: at its connection.
 
-Waking the main thread for each message would have both threads fight for the interpreter: the reader is not done
-with what it read when the main thread begins with the first of it.
+It reads there by itself, so that nobody has to wake it for a message. While a handler takes its time the connection's
+own thread reads, and puts in here what it gets.
 """
 
 from __future__ import annotations
 
-import queue
+import os
+import select
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 
 from richmond.amqp.frames import Delivery
 
@@ -15,13 +18,20 @@ from richmond.amqp.frames import Delivery
 class Inbox:
     """Many may `put` and `ring`, a signal handler too; one takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, attend: Callable[[Inbox, float | None], bool | None]) -> None:
+        """`attend`: `Client.attend`."""
+        self._attend = attend
         self._deliveries: deque[Delivery] = deque()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waited_for = False
+        self._waited_for = False  # here, not at the connection
+        self._hear, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._hear, select.POLLIN)
 
     def __len__(self) -> int:
         return len(self._deliveries)
+
+    def fileno(self) -> int:
+        return self._hear
 
     def put(self, delivery: Delivery) -> None:
         """Wakes nobody: `read` does."""
@@ -30,17 +40,39 @@ class Inbox:
     def read(self) -> None:
         """All that one read brought has been put."""
         if self._waited_for and self._deliveries:
-            self._bell.put(None)
+            self.ring()
 
     def ring(self) -> None:
         """Something else has changed: `take` returns."""
-        self._bell.put(None)
+        with suppress(BlockingIOError):  # it has been rung often enough
+            os.write(self._bell, b"\0")
 
     def take(self, timeout_s: float | None = None) -> Delivery | None:
-        """The next delivery; None when somebody rang. queue.Empty after `timeout_s`."""
+        """The next delivery; None when somebody rang, or nothing came within `timeout_s`."""
         if not self._deliveries:
-            self._waited_for = True
-            if not self._deliveries:  # one that came just now saw nobody wait
-                self._bell.get(timeout=timeout_s)
-            self._waited_for = False
+            rung = self._attend(self, timeout_s)
+            if rung is None:
+                self._wait(timeout_s)
+            elif rung:
+                self._hush()
         return self._deliveries.popleft() if self._deliveries else None
+
+    def look(self) -> None:
+        """Send and read what can be without waiting."""
+        if self._attend(self, 0.0):
+            self.ring()  # whoever it was for
+
+    def close(self) -> None:
+        os.close(self._hear)
+        os.close(self._bell)
+
+    def _wait(self, timeout_s: float | None) -> None:
+        self._waited_for = True
+        if not self._deliveries:  # one that came just now saw nobody wait
+            self._poll.poll(None if timeout_s is None else timeout_s * 1000)
+        self._waited_for = False
+        self._hush()
+
+    def _hush(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._hear, 65536)

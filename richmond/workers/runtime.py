@@ -1,9 +1,11 @@
 """A worker process's main: takes messages from one queue and calls the class's `consume`, one after another.
 
-The AMQP client's reader thread puts deliveries into an inbox, hears confirms and answers heartbeats, so that a
-handler may take its time. The main thread takes a message, lets the class handle it, and takes the next:
+The main thread reads from RabbitMQ, lets the class handle each message, and reads again:
 
-    delivery -> consume(data) -> publish(...) goes out at once -> RabbitMQ confirms each -> the delivery is acknowledged
+    delivery -> consume(data) -> publish(...) -> RabbitMQ confirms each -> the delivery is acknowledged
+
+While a handler takes its time the AMQP client's own thread stands in: it sends what was published, hears confirms,
+acknowledges, and answers heartbeats.
 
 So a message is lost by nobody's death: until its replies are safe it belongs to RabbitMQ, which gives it to another
 worker. A message that cannot be handled goes to the dead-letter queue, confirmed too, before it is acknowledged.
@@ -15,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import select
 import signal
 import sys
@@ -43,6 +44,9 @@ EXIT_PLANNED, EXIT_CRASHED, EXIT_CANNOT_IMPORT = 0, 1, 3
 
 # A handler that publishes to thousands waits here for RabbitMQ instead of filling the memory.
 MAX_UNCONFIRMED = 1000
+
+# While messages wait, what was published leaves with what the next ones publish, but no later than this.
+_LOOK_S = 0.001
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +104,7 @@ class _Runtime:
         self._tell = tell
         self._row = row
         self._worker = RichmondWorker()
-        self._inbox = Inbox()
+        self._looked = 0.0  # when the connection was last attended to
         self._prefetch = Prefetch(job.worker.prefetch)
         self._stopping = False
         self._in_hand: _Message | None = None
@@ -110,8 +114,9 @@ class _Runtime:
         self._in_need_of_room = False
         topo = topology(job.amqp, [job.worker])
         self._client = Client(
-            job.amqp, name=job.slot, topology=topo, on_state=self._link_changed, on_read=self._inbox.read
+            job.amqp, name=job.slot, topology=topo, on_state=self._link_changed, on_read=self._on_read
         )
+        self._inbox = Inbox(self._client.attend)
 
     def run(self, worker_class: type[RichmondWorker], files: dict[str, str], lifeline_fd: int | None) -> None:
         signal.signal(signal.SIGTERM, self._stop)
@@ -144,26 +149,16 @@ class _Runtime:
                 self._tell(Ready(self._job.slot, os.getpid(), files))
             if delivery is not None:
                 self._handle(delivery)
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """What is published leaves at once: from here if nothing waits, else from the client's writer, beside us."""
-        if self._inbox:
-            self._client.flush_soon()
-        else:
-            self._client.flush()
 
     def _drain(self, ends: float) -> None:
         """Handle what we hold, and wait until all of it is acknowledged; what is not belongs to RabbitMQ again."""
         self._client.cancel(self._job.worker.queue, max(0.0, ends - time.monotonic()))
         while self._held or self._inbox:
-            if not self._inbox:
-                self._client.flush()
-            try:
-                delivery = self._inbox.take(max(0.0, ends - time.monotonic()))
-            except queue.Empty:
+            left_s = ends - time.monotonic()
+            if left_s <= 0 and not self._inbox:
                 logger.warning("%d messages go back to RabbitMQ: their replies are not confirmed", self._held)
                 return
+            delivery = self._inbox.take(max(0.0, left_s))
             if delivery is not None:
                 self._handle(delivery)
 
@@ -194,6 +189,9 @@ class _Runtime:
         self._settle(message)
         if self._prefetch.handled(ended - began) and not self._stopping:
             self._client.consume(self._job.worker.queue, self._prefetch.value, self._inbox.put)
+        if self._inbox and ended - self._looked > _LOOK_S:
+            self._looked = ended
+            self._inbox.look()
 
     def _call(self, message: _Message, data: dict[str, Any]) -> bool:
         self._in_hand = message
@@ -262,7 +260,9 @@ class _Runtime:
                 self._in_need_of_room = False
         done = partial(self._confirmed, message, key)
         self._client.publish(self._job.amqp.exchange, key, body, headers=headers, on_done=done, hold=True)
-        self._let_go()
+        # From the main thread it leaves at once if nothing waits, else with what the next messages publish.
+        if not self._inbox or self._client.stands_in or threading.get_ident() != self._main:
+            self._client.flush()
 
     def _confirmed(self, message: _Message | None, key: str, error: str | None) -> None:
         """RabbitMQ has taken a publish, or not. In the client's reader thread."""
@@ -308,6 +308,9 @@ class _Runtime:
         self._inbox.ring()
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means at once
+
+    def _on_read(self) -> None:
+        self._inbox.read()
 
     def _link_changed(self, state: LinkState) -> None:
         self._inbox.ring()

@@ -13,8 +13,9 @@ if "gevent" in sys.argv:
 import contextlib
 import socket
 
+from richmond import linux
 from richmond.scoreboard import Scoreboard
-from richmond.supervisor import jobs, linux
+from richmond.supervisor import jobs
 from richmond.supervisor.processes import Spawner
 
 

@@ -21,6 +21,7 @@ from richmond.amqp.client import Client
 from richmond.amqp.topology import Queue, Topology
 from richmond.errors import AMQPError
 from richmond.rabbitmq import PrivateNode
+from richmond.workers.inbox import Inbox
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -520,14 +521,20 @@ def certificate(directory):
     return cert, key
 
 
-def test_tls_carries_both_directions_at_once_and_an_unknown_certificate_is_refused(make, names, broker, tmp_path):
-    cert, key = certificate(tmp_path)
+def tls_listener(broker, directory):
+    """(port, certificate)"""
+    cert, key = certificate(directory)
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
     broker.eval(
         f'rabbit_networking:ensure_ssl(), rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}, inet}}, '
         f'[{{certfile, "{cert}"}}, {{keyfile, "{key}"}}], 2).'
     )
+    return port, cert
+
+
+def test_tls_carries_both_directions_at_once_and_an_unknown_certificate_is_refused(make, names, broker, tmp_path):
+    port, cert = tls_listener(broker, tmp_path)
     client = make(port=port, tls=True, tls_ca=cert)
     sink = Sink(client)
     client.consume(names.queues[0].name, 200, sink)
@@ -542,3 +549,126 @@ def test_tls_carries_both_directions_at_once_and_an_unknown_certificate_is_refus
     plain = make(up=False, tls=True)
     wait_until(lambda: plain.state.name == "down")
     assert "TLS" in plain.state.error
+
+
+class Attendant:
+    """A client whose deliveries this thread reads by itself while it waits for them, as a worker's does."""
+
+    def __init__(self, settings, topology):
+        self.readers = []  # the thread of each delivery
+        self.client = Client(
+            settings, name="test", topology=topology, on_state=lambda _: self.inbox.ring(), on_read=lambda: self.read()
+        )
+        self.inbox = Inbox(self.client.attend)
+        self.client.consume(topology.queues[0].name, 50, self.put)
+        self.client.start()
+        assert self.client.wait_up(30), self.client.state
+
+    def read(self):
+        self.inbox.read()
+
+    def put(self, delivery):
+        self.readers.append(threading.current_thread())
+        self.inbox.put(delivery)
+
+    def take(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            delivery = self.inbox.take(1.0)
+            if delivery is not None:
+                self.client.ack(delivery, hold=True)
+                return delivery.body
+        raise AssertionError("nothing came")
+
+    def close(self):
+        if self.client.state.name != "closed":
+            self.client.close(5)
+            self.inbox.close()
+
+
+@pytest.fixture
+def attend(broker):
+    attendants = []
+
+    def make(settings, topology):
+        attendants.append(Attendant(settings, topology))
+        return attendants[-1]
+
+    yield make
+    for attendant in attendants:
+        attendant.close()
+
+
+def test_a_guest_reads_by_itself_and_is_stood_in_for_while_it_is_away(make, attend, names, broker):
+    exchange = names.exchanges[0][0]
+    attendant = attend(broker.settings(), names)
+    publisher = make()
+    here = threading.current_thread()
+    for text in b"the first ends", b"the reader's turn":
+        publisher.publish(exchange, "a", text)
+        assert attendant.take() == text
+    delayed = threading.Timer(0.1, publisher.publish, (exchange, "a", b"in time"))
+    delayed.start()
+    assert attendant.take() == b"in time"
+    assert attendant.readers[-1] is here
+    publisher.publish(exchange, "a", b"while it is away")
+    wait_until(lambda: len(attendant.inbox) == 1)
+    assert attendant.readers[-1].name == "amqp-reader"
+    done = []
+    attendant.client.publish(exchange, "b", b"held", on_done=done.append, hold=True)
+    wait_until(lambda: attendant.client.stands_in)
+    attendant.client.flush()
+    wait_until(lambda: done == [None])
+    assert attendant.take() == b"while it is away"
+    for _ in range(3):
+        publisher.publish(exchange, "a", b"back")
+        assert attendant.take() == b"back"
+    assert attendant.readers[-1] is here
+    delayed.join()
+
+
+def test_what_a_guest_held_when_it_went_away_is_sent_for_it(attend, names, broker):
+    attendant = attend(broker.settings(), names)
+    for text in b"one", b"two":
+        attendant.client.publish(names.exchanges[0][0], "a", text)
+        assert attendant.take() == text
+    done = []
+    attendant.client.publish(names.exchanges[0][0], "b", b"held", on_done=done.append, hold=True)
+    wait_until(lambda: done == [None])  # nobody flushes
+
+
+def test_a_guest_gets_everything_through_resets_in_mid_frame(make, attend, names, broker):
+    proxy = Proxy(broker.info.port)
+    attendant = attend(broker.settings(port=proxy.port, reconnect_max_s=0.2), names)
+    proxy.limit = {"up": 3_007, "down": 50_003}
+    proxy.reset()
+    results = publish_all(make(), names, 3000)
+    got = set()
+    while len(got) < 3000:
+        got.add(attendant.take())
+        if proxy.connections > 5:
+            proxy.limit = {}
+    assert results == {None: 3000}
+    attendant.close()
+    proxy.close()
+
+
+def test_a_guest_reads_through_tls(make, attend, names, broker, tmp_path):
+    port, cert = tls_listener(broker, tmp_path)
+    attendant = attend(broker.settings(port=port, tls=True, tls_ca=cert), names)
+    publish_all(make(), names, 3000)
+    got = [attendant.take() for _ in range(3000)]
+    assert got == [b"%d" % n for n in range(3000)]
+    assert threading.current_thread() in attendant.readers
+
+
+def test_an_idle_guest_sleeps_and_beats_its_heart(attend, names, broker):
+    attendant = attend(broker.settings(heartbeat_s=1), names)
+    attendant.client.publish(names.exchanges[0][0], "a", b"one")
+    assert attendant.take() == b"one"
+    before = attendant.client.state
+    assert attendant.inbox.take(4.0) is None  # the measure itself: RabbitMQ hangs up after two silent heartbeats
+    assert attendant.client.state == before
+    tasks = [Path(f"/proc/self/task/{t.native_id}/status") for t in threading.enumerate() if t.name == "amqp-reader"]
+    lines = "".join(task.read_text() for task in tasks).splitlines()
+    assert sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line) < 50
