@@ -1,20 +1,60 @@
-"""The JSON on the queues, as typed structs. No I/O.
+"""The JSON on the queues, as typed structs: one for each kind, in both directions. No I/O.
 
-The keys of 2010 are unchanged and all strings; everything else may be missing in what others send.
-Unknown keys are allowed and ignored.
+The keys of 2010 are unchanged and all strings; without `kind` it is USSD. Unknown keys are allowed and ignored.
+docs/messages.md describes every kind for those who write workers in another language.
+
+What cannot be used raises MessageError with reason `invalid-json`, `invalid-message` or `unknown-kind`, and the
+field's name.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from richmond.errors import MessageError
 
+MAX_TEXT = 10_000  # characters: a hundred SMS; what is longer is a mistake
+MAX_VALIDITY = 4 * 7 * 24 * 60  # minutes
+_MAX_CONTENT = 1_000_000  # hex digits of an MMS
+
+# \Z: Python's $ also matches before a final line feed, which would end up in the line.
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Msisdn = Annotated[str, Meta(pattern=r"^\+?[0-9]{1,15}\Z")]
+_Imsi = Annotated[str, Meta(pattern=r"^[0-9]{0,15}\Z")]
+_Octet = Annotated[str, Meta(pattern=r"^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\Z")]
+_Hex = Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f]{2}){0,140}\Z")]  # what one SMS holds
+_Content = Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f][0-9A-Fa-f])*\Z", max_length=_MAX_CONTENT)]
+_Name = Annotated[str, Meta(pattern=r"^[^\r\n,]*\Z", max_length=MAX_TEXT)]  # a comma would end the field
+_LastField = Annotated[str, Meta(pattern=r"^[^\r\n]*\Z", max_length=MAX_TEXT)]
+_Validity = Annotated[int, Meta(ge=0, le=MAX_VALIDITY)]
+_Id = Annotated[str, Meta(min_length=1, max_length=255)]
+_RoutingKey = Annotated[str, Meta(pattern=r"^([ -~]{1,255}|.{1,63})\Z")]  # AMQP: at most 255 bytes
+
+Status = Literal["delivered", "expired", "sim-full", "barred", "invalid-address", "blacklisted", "unknown"]
+_STATUS: Mapping[str, Status] = {
+    "0": "delivered",
+    "1": "expired",
+    "2": "sim-full",
+    "3": "barred",
+    "4": "invalid-address",
+    "5": "blacklisted",
+}
+
+
+def delivery_status(ret_code: str) -> Status:
+    """What the code of a delivery report (104) means."""
+    return _STATUS.get(ret_code, "unknown")
+
+
+# ---- from the gateway to a worker ----
+
 
 class UssdMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="ussd"):
-    """From a subscriber to a worker, on a receive queue."""
+    """A subscriber has dialled, answered or hung up (110, 111)."""
 
     msisdn: str
     ussd_type: str  # 1 new, 2 existing, 3 end, 4 timeout
@@ -22,28 +62,205 @@ class UssdMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     message: str  # in a new session: the dialled code
     session: str | None = None  # token; a reply that carries it is refused once the session is over
     code: str | None = None  # the code that opened the session
+    rest: str | None = None  # in a new session: what was dialled beyond a code with a final '*', "1*4"
     id: str | None = None  # unique for each message
     received: float | None = None  # Unix seconds
+    account: str | None = None  # which [ssmi] section it came by
     genfields: list[str] | None = None  # of an extended message (111)
 
 
-class UssdReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """From a worker to a subscriber, on the send queue."""
+class _Inbound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind"):
+    id: str
+    received: float
+    account: str
+
+
+class Sms(_Inbound, frozen=True, kw_only=True, tag="sms"):
+    """From a handset (103)."""
 
     msisdn: str
+    sequence: str
     message: str
+
+
+class PremiumSms(_Inbound, frozen=True, kw_only=True, tag="premium-sms"):
+    """From a handset to a short code (107)."""
+
+    msisdn: str
+    sequence: str
+    destination: str
+    message: str
+
+
+class BinarySms(_Inbound, frozen=True, kw_only=True, tag="binary-sms"):
+    """From a handset (106)."""
+
+    msisdn: str
+    sequence: str
+    pid: str
+    coding: str
+    hex_msg: str
+
+
+class PremiumBinarySms(_Inbound, frozen=True, kw_only=True, tag="premium-binary-sms"):
+    """From a handset to a short code (108)."""
+
+    msisdn: str
+    sequence: str
+    pid: str
+    coding: str
+    destination: str
+    hex_msg: str
+
+
+class DeliveryReport(_Inbound, frozen=True, kw_only=True, tag="delivery-report"):
+    """What became of an SMS (104). `sms_id`: of the one that we sent; None if none is known by that sequence."""
+
+    msisdn: str
+    sequence: str
+    ret_code: str
+    status: Status
+    sms_id: str | None = None
+    part: int | None = None  # of an SMS that was sent in several: which one, from 1
+    parts: int | None = None
+
+
+class Sequence(_Inbound, frozen=True, kw_only=True, tag="sequence"):
+    """The gateway has taken an SMS (100)."""
+
+    msisdn: str
+    sequence: str
+    sms_id: str | None = None
+
+
+class FreeForm(_Inbound, frozen=True, kw_only=True, tag="free-form"):
+    """What the gateway's operator has to say (105)."""
+
+    text: str
+
+
+class ImsiReply(_Inbound, frozen=True, kw_only=True, tag="imsi-reply"):
+    """The answer to a look-up (600). `lookup_id`: of the one that we asked."""
+
+    sequence: str
+    msisdn: str
+    imsi: str
+    spid: str
+    lookup_id: str | None = None
+
+
+class UnknownLine(_Inbound, frozen=True, kw_only=True, tag="unknown"):
+    """A line whose id nobody has described; `fields` are split at every comma."""
+
+    command: str
+    fields: tuple[str, ...]
+
+
+# ---- from a worker to the gateway ----
+
+
+class UssdReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """To a subscriber with an open session (110, 120), or to open one. What its fields may hold, the codec says."""
+
+    msisdn: str
+    message: _Text
     ussd_type: str  # 2 existing, 3 end, 5 redirect, 6 network-initiated
     session: str | None = None
     in_reply_to: str | None = None  # id of the message that this answers
     genfields: list[str] | None = None  # makes it an extended reply (120)
+    account: str | None = None
+    long: Literal["cut", "refuse", "pages"] = "cut"  # what becomes of a text that no USSD string holds
+    kind: Literal["ussd"] = "ussd"  # no tag: what we write looks as in 2010
+
+
+class _Outbound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind"):
+    msisdn: _Msisdn
+    id: _Id | None = None  # comes back with what the gateway says of it; the broker makes one where it is missing
+    account: str | None = None
+    in_reply_to: str | None = None
+    report_to: _RoutingKey | None = None  # where what the gateway says of it goes
+    created: float | None = None  # Unix seconds; `validity` counts from it
+
+
+class SendSms(_Outbound, frozen=True, kw_only=True, tag="sms"):
+    """(2)"""
+
+    message: _Text
+    validity: _Validity = 0  # minutes; 0: the gateway's default, a week
+    long: Literal["split", "refuse"] = "split"  # what becomes of a text that no SMS holds
+
+
+class SendBinarySms(_Outbound, frozen=True, kw_only=True, tag="binary-sms"):
+    """(4)"""
+
+    hex_msg: _Hex
+    pid: _Octet = "0"
+    coding: _Octet = "0"
+    validity: _Validity = 0
+
+
+class SendWapPush(_Outbound, frozen=True, kw_only=True, tag="wap-push"):
+    """(112)"""
+
+    subject: _Name
+    url: _LastField
+
+
+class SendMms(_Outbound, frozen=True, kw_only=True, tag="mms"):
+    """(111)"""
+
+    subject: _Name
+    name: _Name  # of the file
+    content: _Content  # hex
+
+
+class LookUpImsi(_Outbound, frozen=True, kw_only=True, tag="imsi-lookup"):
+    """(600)"""
+
+    imsi: _Imsi = ""
+
+
+AnySms = Sms | PremiumSms | BinarySms | PremiumBinarySms
+Inbound = UssdMessage | AnySms | DeliveryReport | Sequence | FreeForm | ImsiReply | UnknownLine
+Outbound = UssdReply | SendSms | SendBinarySms | SendWapPush | SendMms | LookUpImsi
+
+_INBOUND: dict[str, type[Inbound]] = {
+    "ussd": UssdMessage,
+    "sms": Sms,
+    "premium-sms": PremiumSms,
+    "binary-sms": BinarySms,
+    "premium-binary-sms": PremiumBinarySms,
+    "delivery-report": DeliveryReport,
+    "sequence": Sequence,
+    "free-form": FreeForm,
+    "imsi-reply": ImsiReply,
+    "unknown": UnknownLine,
+}
+_OUTBOUND: dict[str, type[Outbound]] = {
+    "ussd": UssdReply,
+    "sms": SendSms,
+    "binary-sms": SendBinarySms,
+    "wap-push": SendWapPush,
+    "mms": SendMms,
+    "imsi-lookup": LookUpImsi,
+}
+
+
+class _Kind(msgspec.Struct):
+    kind: str = "ussd"
 
 
 _T = TypeVar("_T")
+_Kinds = dict[str, type[_T]]
 
 _encoder = msgspec.json.Encoder()
 _message_decoder = msgspec.json.Decoder(UssdMessage)
 _reply_decoder = msgspec.json.Decoder(UssdReply)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
+_kind_decoder = msgspec.json.Decoder(_Kind)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
+    struct: msgspec.json.Decoder(struct) for struct in (*_INBOUND.values(), *_OUTBOUND.values())
+}
 
 
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
@@ -52,6 +269,17 @@ def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
         return _encoder.encode(message)
     except (TypeError, ValueError) as e:
         raise MessageError("not-json", str(e)) from e
+
+
+def decode_inbound(body: bytes) -> Inbound:
+    return _decode_kind(_INBOUND, body)
+
+
+def decode_outbound(body: bytes) -> Outbound:
+    try:
+        return _reply_decoder.decode(body)  # nearly all are
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _decode_kind(_OUTBOUND, body)
 
 
 def decode_message(body: bytes) -> UssdMessage:
@@ -67,13 +295,49 @@ def decode_object(body: bytes) -> dict[str, Any]:
     return _decode(_object_decoder, body)
 
 
+def inbound(data: object) -> Inbound:
+    """What an object decoded by `decode_object` says."""
+    return _convert(_INBOUND, data)
+
+
+def outbound(data: object) -> Outbound:
+    """What a dict from a worker says."""
+    return _convert(_OUTBOUND, data)
+
+
 def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """MessageError with reason `invalid-json` or `invalid-message`; its detail never quotes the message."""
+    """The error's detail never quotes the text of the message."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as e:
-        raise MessageError("invalid-message", str(e)) from e
+        raise MessageError("invalid-message", _short(e)) from e
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise MessageError("invalid-json", str(e)) from e
+        raise MessageError("invalid-json", _short(e)) from e
     except RecursionError as e:  # a thousand brackets
         raise MessageError("invalid-json", "nested too deeply") from e
+
+
+def _short(error: Exception) -> str:
+    """msgspec quotes a wrong choice, however long it is, and names the field at the end."""
+    text = str(error)
+    return text if len(text) <= 200 else f"{text[:80]}...{text[-80:]}"
+
+
+def _decode_kind(kinds: _Kinds[_T], body: bytes) -> _T:
+    struct = _struct(kinds, _decode(_kind_decoder, body).kind)
+    decoder: msgspec.json.Decoder[_T] = _decoders[struct]
+    return _decode(decoder, body)
+
+
+def _convert(kinds: _Kinds[_T], data: object) -> _T:
+    try:
+        return msgspec.convert(data, _struct(kinds, msgspec.convert(data, _Kind).kind))
+    except msgspec.ValidationError as e:
+        raise MessageError("invalid-message", _short(e)) from None
+
+
+def _struct(kinds: _Kinds[_T], kind: str) -> type[_T]:
+    struct = kinds.get(kind)
+    if struct is None:
+        raise MessageError("unknown-kind", f"kind {kind[:40]!r} is none of {', '.join(kinds)}")
+    return struct
