@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from richmond.settings import DEFAULT_ACCOUNT, AmqpSettings, WorkerSettings
 from richmond.ssmi.sessions import normal_code
@@ -49,7 +49,7 @@ class Routes:
             return route
         for prefix, route in table.prefixes:
             if code.startswith(prefix):
-                return replace(route, rest=code[len(prefix) :].removesuffix("#"))
+                return Route(route.routing_key, route.worker, code[len(prefix) :].removesuffix("#"))
         return table.default
 
     def sms(self, account: str, destination: str | None, text: str | None) -> Route | None:
