@@ -69,7 +69,7 @@ class Routes:
 
     def routing_key(self, code: str | None) -> str | None:
         route = self.ussd(code, DEFAULT_ACCOUNT)
-        return route and route.routing_key
+        return route.routing_key if route is not None else None
 
 
 class _Table:
