@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from richmond.ssmi.text import fit, septets, ussd_fits
+from richmond.ssmi.text import fit, septets, sms_fits, ussd_fits
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_fitted_text_always_encodes(text: str, encoding: str):
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("", 0), ("hello", 5), ("^{}\\[~]|€", 18), ("é", 1), ("ê", None), ("a\nb", 3), ("日", None)],
+    [("", 0), ("hello", 5), ("^{}\\[~]|€", 18), ("é", 1), ("ê", None), ("a\nb", 3), ("日", None), ("a`", None)],
 )
 def test_septets_are_counted_after_gsm_03_38(text, count):
     assert septets(text) == count
@@ -57,3 +57,40 @@ def test_septets_are_counted_after_gsm_03_38(text, count):
 )
 def test_a_ussd_string_holds_182_septets_or_80_ucs2_units(text, fits):
     assert ussd_fits(text) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("x" * 160, True),
+        ("x" * 161, False),
+        ("[" * 80, True),
+        ("[" * 80 + "x", False),
+        ("ê" * 70, True),
+        ("ê" * 71, False),
+        ("\N{GRINNING FACE}" * 35, True),
+        ("\N{GRINNING FACE}" * 35 + "x", False),
+    ],
+)
+def test_an_sms_holds_160_septets_or_70_ucs2_units(text, fits):
+    assert sms_fits(text) is fits
+
+
+BASIC = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENDED = "^{}\\[~]|€\f"
+letters = st.sampled_from([*BASIC, *EXTENDED, "`", "ê", "日", "\N{GRINNING FACE}"])
+
+
+@given(st.text(letters, max_size=200) | st.text(st.sampled_from(BASIC + EXTENDED), max_size=200) | st.text(max_size=90))
+def test_the_short_cuts_judge_as_counting_does(text: str):
+    if all(letter in BASIC + EXTENDED for letter in text):
+        count = sum(2 if letter in EXTENDED else 1 for letter in text)
+        assert septets(text) == count
+        assert (ussd_fits(text), sms_fits(text)) == (count <= 182, count <= 160)
+    else:
+        units = sum(2 if letter > "\uffff" else 1 for letter in text)
+        assert septets(text) is None
+        assert (ussd_fits(text), sms_fits(text)) == (units <= 80, units <= 70)
