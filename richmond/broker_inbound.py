@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+import msgspec
 
 from richmond import messages
 from richmond.errors import SSMIUsageError
@@ -44,12 +44,13 @@ KINDS: dict[type[Any], str] = {
     Unknown: "unknown",
 }
 
-_USSD_TYPES = frozenset((UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT))
-_WAITING_TYPES = frozenset((UssdType.NEW, UssdType.EXISTING))  # after these the subscriber waits for an answer
+# Plain strings: an enumeration's members take three times as long to compare with.
+_NEW = str(UssdType.NEW)
+_USSD_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT)))
+_WAITING_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING)))  # the subscriber waits for an answer
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """`kind`: ussd or one of KINDS. `msisdn`, `ussd_type`, `token`: of a USSD message, should no queue take it."""
 
     kind: str
@@ -61,16 +62,14 @@ class Publish:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Apologise:
+class Apologise(msgspec.Struct, frozen=True):
     """End the session with the configured text; `line` is it, ready for the socket."""
 
     reason: str
     line: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     reason: str
 
 
@@ -117,7 +116,7 @@ class Inbound:
             "buffer-full"
             if full
             else "rabbitmq-away"
-            if away and ussd_type == UssdType.NEW
+            if away and ussd_type == _NEW
             else "no-route"
             if routing_key is None
             else None
@@ -145,14 +144,14 @@ class Inbound:
 
     def _other(self, event: Event, wall: float) -> Publish:
         if isinstance(event, Ussd | ExtendedUssd):  # of a type that nobody has described
-            fields = dataclasses.astuple(event)
+            fields = msgspec.structs.astuple(event)
             event = Unknown("110" if isinstance(event, Ussd) else "111", fields)
         kind = KINDS[type(event)]
         facts: dict[str, Any] = {"kind": kind, "id": self._identity(), "received": wall}
         if isinstance(event, Unknown):
             facts |= {"command": event.id, "fields": event.fields}
         else:
-            facts |= dataclasses.asdict(event)
+            facts |= msgspec.structs.asdict(event)
         return Publish(kind, self._settings.amqp.events_exchange, f"ssmi.{kind}", messages.encode(facts))
 
     def _apologise(self, reason: str, msisdn: str, now: float) -> Outcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from richmond import messages
 from richmond.errors import MessageError, SSMIUsageError
@@ -12,9 +13,10 @@ from richmond.ssmi.codec import SendExtendedUssd, SendUssd, UssdType, encode
 from richmond.ssmi.sessions import Session, SessionTable
 from richmond.ssmi.text import fit, ussd_fits
 
+_NEW, _NETWORK = str(UssdType.NEW), str(UssdType.NETWORK)
 
-@dataclass(frozen=True, slots=True)
-class Line:
+
+class Line(msgspec.Struct, frozen=True):
     """`ended`: the session that it ends, open again should the line not get there. `replaced`: characters."""
 
     data: bytes
@@ -24,8 +26,7 @@ class Line:
     too_long: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """`reason`: short and stable; `detail`: never quotes the message."""
 
     reason: str
@@ -37,7 +38,7 @@ def decide(body: bytes, sessions: SessionTable, encoding: str, now: float) -> Li
     try:
         reply = messages.decode_reply(body)
         # What begins a session needs none: type 6 on 110, type 1 on 120.
-        begins = reply.ussd_type == (UssdType.NETWORK if reply.genfields is None else UssdType.NEW)
+        begins = reply.ussd_type == (_NETWORK if reply.genfields is None else _NEW)
         if not reply.msisdn:
             return Refused("no-msisdn", "msisdn is empty")
         if not begins:

@@ -60,19 +60,21 @@ class Row:
     def turn(self, now: float) -> None:
         self._times[self._at + _TURN] = now
 
-    def began(self, now: float, message: int = 0) -> None:
-        self._ints[self._at + _MESSAGE] = message
-        self._times[self._at + _BEGAN] = now
+    def began(self, now: float, message: int = 0, waiting: int = 0) -> None:
+        """`waiting`: messages behind this one."""
+        at = self._at
+        ints = self._ints
+        ints[at + _MESSAGE] = message
+        ints[at + _WAITING] = waiting
+        self._times[at + _BEGAN] = now
 
     def ended(self, now: float, ok: bool) -> None:
         at = self._at
-        self._times[at + _BUSY] += now - self._times[at + _BEGAN]
-        self._times[at + _BEGAN] = 0.0
-        self._times[at + _TURN] = now
+        times = self._times
+        times[at + _BUSY] += now - times[at + _BEGAN]
+        times[at + _BEGAN] = 0.0
+        times[at + _TURN] = now
         self._ints[at + (_HANDLED if ok else _FAILED)] += 1
-
-    def waiting(self, n: int) -> None:
-        self._ints[self._at + _WAITING] = n
 
     def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool) -> None:
         at = self._at

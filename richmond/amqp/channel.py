@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from pamqp import frame as pamqp_frame
 from richmond.amqp import frames
 from richmond.amqp.acks import Acks
 from richmond.amqp.frames import Delivery, Encoder, Publication
+from richmond.amqp.locks import short_lock
 
 if TYPE_CHECKING:
     from richmond.amqp.connection import EventConnection
@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 _unpack_tag = struct.Struct(">QB").unpack_from
 _unpack_size = struct.Struct(">Q").unpack_from
+_unpack_header = struct.Struct(">BHIHHQ").unpack_from  # type, channel, length; class, weight, size of the body
+_unpack_start = struct.Struct(">BHI").unpack_from
+_HEADER_START, _FRAME_START = 19, 7  # bytes
 
 
 class _EventRpc(Rpc):
@@ -71,7 +74,7 @@ class EventChannel(Channel):
         self._write_late = connection.write_late
         self._acks = Acks()
         self._acks_wait = False  # to be sent
-        self._write_lock = threading.Lock()  # nothing is written after the channel's end: that ends the connection
+        self._write_lock = short_lock()  # nothing is written after the channel's end: that ends the connection
         self._encoder = Encoder(channel_id, connection.max_frame_size)
         self._sequence = 0
         self._oldest = 1  # no lower sequence number waits
@@ -79,7 +82,7 @@ class EventChannel(Channel):
         self._returned = False
         self._tag = 0
         self._redelivered = False
-        self._routing_key = ""
+        self._routing_key = b""
         self._properties = b""
         self._missing = 0
         self._parts: list[bytes] = []
@@ -89,10 +92,10 @@ class EventChannel(Channel):
     def publish(self, publication: Publication, hold: bool = False) -> None:
         """Send it and keep it until it is settled; kept, too, if the channel has just gone."""
         with self._write_lock:
-            self._sequence += 1
-            self.unconfirmed[self._sequence] = publication
-            if self.is_open:
-                self._write(self._encoder.publish(publication, self._sequence), hold)
+            self._sequence = sequence = self._sequence + 1
+            self.unconfirmed[sequence] = publication
+            if self._state == self.OPEN:
+                self._write(self._encoder.publish(publication, sequence), hold)
 
     def ack(self, tag: int, hold: bool = False) -> None:
         with self._write_lock:
@@ -117,13 +120,37 @@ class EventChannel(Channel):
 
     # In the reader.
 
-    def on_deliver(self, data: bytes, position: int) -> None:
+    def on_deliver(self, data: bytes, position: int, stop: int) -> int:
+        """The method's arguments begin at `position`, its frame ends at `stop`. Returns where to read on.
+
+        That is behind the content if all of it is here in two plain frames, as nearly always.
+        """
         position += 1 + data[position]  # consumer tag: a channel has one consumer
         self._tag, self._redelivered = _unpack_tag(data, position)
         position += 9
         position += 1 + data[position]  # exchange
-        self._routing_key = data[position + 1 : position + 1 + data[position]].decode("utf-8", "replace")
+        self._routing_key = data[position + 1 : position + 1 + data[position]]
         self._returned = False
+        end = len(data)
+        if end < stop + _HEADER_START:
+            return stop
+        kind, channel_id, length, _, _, size = _unpack_header(data, stop)
+        header_end = stop + _FRAME_START + length
+        body = header_end + 1 + _FRAME_START
+        if body + size >= end or not size:
+            return stop
+        body_kind, body_channel, body_length = _unpack_start(data, header_end + 1)
+        if (
+            (kind, body_kind, body_length) != (frames.HEADER, frames.BODY, size)
+            or channel_id != body_channel
+            or channel_id != self._channel_id
+            or data[header_end] != 0xCE
+            or data[body + size] != 0xCE
+        ):
+            return stop
+        self._properties = data[stop + _HEADER_START : header_end]
+        self._on_content(data[body : body + size])
+        return int(body + size + 1)
 
     def on_return(self) -> None:
         self._returned = True
@@ -149,8 +176,9 @@ class EventChannel(Channel):
         if not multiple:
             self._settle(tag, result)
         else:
+            settle = self._settle
             for sequence in range(self._oldest, tag + 1):
-                self._settle(sequence, result)
+                settle(sequence, result)
             self._oldest = tag + 1
         if self.on_settled is not None:
             self.on_settled()
@@ -166,9 +194,12 @@ class EventChannel(Channel):
             if publication is not None:
                 publication.returned = True
             return
-        delivery = Delivery(body, self._routing_key, bool(self._redelivered), self._properties, self, self._tag)
+        delivery = Delivery(body, bool(self._redelivered), self._properties, self, self._tag, self._routing_key)
         if self.on_delivery is not None:
-            call(self.on_delivery, delivery)
+            try:
+                self.on_delivery(delivery)
+            except Exception:  # broad on purpose: as in call(), without its cost
+                _log.exception("an AMQP callback failed")
 
     def _settle(self, sequence: int, result: str | None) -> None:
         publication = self.unconfirmed.pop(sequence, None)
@@ -179,7 +210,10 @@ class EventChannel(Channel):
                 return
             result = "unroutable"
         if publication.on_done is not None:
-            call(publication.on_done, result)
+            try:
+                publication.on_done(result)
+            except Exception:  # broad on purpose: as in call(), without its cost
+                _log.exception("an AMQP callback failed")
 
     def _close_channel(self, frame_in: commands.Channel.Close) -> None:
         with self._write_lock:

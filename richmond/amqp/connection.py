@@ -178,7 +178,7 @@ class EventConnection(Connection):
             elif kind == frames.METHOD:
                 (index,) = _unpack_index(data, start)
                 if index == frames.DELIVER:
-                    self._channels[channel_id].on_deliver(data, start + 4)
+                    position = self._channels[channel_id].on_deliver(data, start + 4, position)
                 elif index == frames.ACK:
                     tag, multiple = _unpack_tag(data, start + 4)
                     self._channels[channel_id].on_confirm(tag, bool(multiple), None)

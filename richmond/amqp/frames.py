@@ -8,13 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 from pamqp import commands
 from pamqp.header import ContentHeader
-
-if TYPE_CHECKING:
-    from richmond.amqp.channel import EventChannel
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = b"\xce"
@@ -32,20 +30,15 @@ _ack = struct.Struct(">BHIHHQBB")
 _SEQUENCE_DIGITS = 12
 
 
-class Delivery:
+class Delivery(msgspec.Struct, eq=False, gc=False):
     """A message from a queue. Not to be changed; a frozen dataclass would cost more than parsing the frames."""
 
-    __slots__ = ("_channel", "_properties", "_tag", "body", "redelivered", "routing_key")
-
-    def __init__(
-        self, body: bytes, routing_key: str, redelivered: bool, properties: bytes, channel: EventChannel, tag: int
-    ) -> None:
-        self.body = body
-        self.routing_key = routing_key
-        self.redelivered = redelivered
-        self._properties = properties
-        self._channel = channel
-        self._tag = tag
+    body: bytes
+    redelivered: bool
+    _properties: bytes
+    _channel: Any  # EventChannel
+    _tag: int
+    _routing_key: bytes
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -58,8 +51,12 @@ class Delivery:
     def __repr__(self) -> str:
         return f"<Delivery {self._tag}: {len(self.body)} bytes, key {self.routing_key!r}>"
 
+    @property
+    def routing_key(self) -> str:
+        return self._routing_key.decode("utf-8", "replace")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """What all publishes to one exchange and key have in common, encoded once."""
 
@@ -68,19 +65,17 @@ class Route:
     method: bytes  # from the length of the method frame to its end
     header: bytes  # from the length of the header frame to the size of the body
     properties: bytes  # up to the digits of the message id
+    once: bool  # for one message, with headers of its own
 
 
-class Publication:
+class Publication(msgspec.Struct, eq=False):
     """A message on its way to RabbitMQ, kept until it is settled."""
 
-    __slots__ = ("body", "on_done", "retried", "returned", "route")
-
-    def __init__(self, route: Route, body: bytes, on_done: Callable[[str | None], None] | None) -> None:
-        self.route = route
-        self.body = body
-        self.on_done = on_done
-        self.returned = False  # this attempt came back: no queue is bound
-        self.retried = False  # published a second time after a return
+    route: Route
+    body: bytes
+    on_done: Callable[[str | None], None] | None
+    returned: bool = False  # this attempt came back: no queue is bound
+    retried: bool = False  # published a second time after a return
 
 
 def encode_route(exchange: str, routing_key: str, headers: Mapping[str, Any] | None = None) -> Route:
@@ -103,6 +98,7 @@ def encode_route(exchange: str, routing_key: str, headers: Mapping[str, Any] | N
         method=_uint32.pack(len(payload)) + payload + END,
         header=struct.pack(">IHH", 12 + len(properties), 60, 0),  # 12: class, weight and size
         properties=properties[:-_SEQUENCE_DIGITS],
+        once=bool(headers),
     )
 
 
@@ -111,29 +107,25 @@ class Encoder:
 
     def __init__(self, channel_id: int, max_frame: int) -> None:
         self._max_body = max_frame - OVERHEAD
+        self._starts: dict[Route, bytes] = {}  # from the method frame to the size of the body
         self._method, self._header, self._body = (struct.pack(">BH", k, channel_id) for k in (METHOD, HEADER, BODY))
 
     def publish(self, publication: Publication, sequence: int) -> bytes:
         route = publication.route
         body = publication.body
         size = len(body)
-        parts = [
-            self._method,
-            route.method,
-            self._header,
-            route.header,
-            _uint64.pack(size),
-            route.properties,
-            b"%012x" % sequence,
-            END,
-        ]
+        start = self._starts.get(route) or self._start(route)
+        head = b"%b%b%b%012x\xce" % (start, _uint64.pack(size), route.properties, sequence)
         if 0 < size <= self._max_body:
-            parts += (self._body, _uint32.pack(size), body, END)
-        else:
-            for start in range(0, size, self._max_body):
-                piece = body[start : start + self._max_body]
-                parts += (self._body, _uint32.pack(len(piece)), piece, END)
-        return b"".join(parts)
+            return b"%b%b%b%b\xce" % (head, self._body, _uint32.pack(size), body)
+        pieces = [body[at : at + self._max_body] for at in range(0, size, self._max_body)]
+        return head + b"".join([b"%b%b%b\xce" % (self._body, _uint32.pack(len(p)), p) for p in pieces])
+
+    def _start(self, route: Route) -> bytes:
+        start = self._method + route.method + self._header + route.header
+        if not route.once:
+            self._starts[route] = start
+        return start
 
 
 def properties(data: bytes) -> commands.Basic.Properties:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from richmond.amqp.channel import EventChannel, call
 from richmond.amqp.connection import EventConnection
 from richmond.amqp.frames import Publication, Route, encode_route
 from richmond.amqp.links import RPC_TIMEOUT_S
+from richmond.amqp.locks import short_lock
 from richmond.amqp.topology import Topology
 from richmond.errors import AMQPError
 
@@ -38,7 +38,7 @@ class Publisher:
         self._on_idle = on_idle
         self._ended = False
         self._routes: dict[tuple[str, str], Route] = {}
-        self._lock = threading.Lock()  # what follows
+        self._lock = short_lock()  # what follows
         self._channel: EventChannel | None = None
         self._backlog: deque[Publication] = deque()
         self._returned: list[Publication] = []  # to be published again once the topology has been declared

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from amqpstorm.exception import AMQPConnectionError
 from amqpstorm.io import IO
 
+from richmond.amqp.locks import short_lock
 from richmond.linux import Alarm
 
 ABSENT_S = 0.002  # longer than a quick handler takes, shorter than anybody notices
@@ -63,7 +64,7 @@ class EventIO(IO):
         self._on_tick = on_tick
         self._on_lost = on_lost
         self._tick_s = tick_s
-        self._lock = threading.Lock()  # the seven that follow
+        self._lock = short_lock()  # the seven that follow
         self._out: list[bytes] = []
         self._late: list[Callable[[], bytes]] = []
         self._busy = False  # somebody is in send()

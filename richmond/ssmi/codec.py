@@ -8,7 +8,6 @@ the public sources is the reference; ARCHITECTURE.md has the summary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -129,7 +128,7 @@ class _Form:
 
     def __init__(self, id: str, cls: type[Any]) -> None:
         self.build: Callable[..., Any] = cls
-        self.names = tuple(f.name for f in fields(cls))
+        self.names = cls.__struct_fields__
         self.count = len(self.names)
         self.genfields = self.names.index("genfields") if "genfields" in self.names else None
         self.text = bool(self.names) and self.names[-1] in _TEXT_FIELDS
@@ -191,6 +190,11 @@ class _Decoder(Generic[_L]):
 
     def _line(self, raw: bytes) -> Any:
         try:
+            if raw.startswith(b"SSMI,110,"):  # nearly all that comes: the long way says the same in twice the time
+                form = self._forms["110"]
+                values: list[Any] = raw[9:].decode(self._encoding).split(",", form.count - 1)
+                if len(values) == form.count:
+                    return form.build(*values)
             # A server that ends lines with CRLF leaves its line feed before ours.
             header, _, line = raw.lstrip(b"\n").decode(self._encoding).partition(",")
         except UnicodeDecodeError:
@@ -198,14 +202,15 @@ class _Decoder(Generic[_L]):
         if header != HEADER:
             return Ignored("no-header" if header or line else "empty", raw[:EXCERPT_BYTES])
         id, comma, rest = line.partition(",")
-        form = self._forms.get(id)
-        if form is None:
+        known = self._forms.get(id)
+        if known is None:
             if id.isdecimal() and id.isascii():
                 return Unknown(id, tuple(rest.split(",")) if comma else ())
             return Ignored("bad-id", raw[:EXCERPT_BYTES])
+        form = known
         if form.count == 0:
             return Ignored("too-many-fields", raw[:EXCERPT_BYTES]) if comma else form.build()
-        values: list[Any] = rest.split(",", form.count - 1)
+        values = rest.split(",", form.count - 1)
         if len(values) != form.count or not comma:
             return Ignored("too-few-fields", raw[:EXCERPT_BYTES])
         if form.genfields is not None:
@@ -235,6 +240,10 @@ def encode(line: Command | Event, encoding: str) -> bytes:
     In free text a carriage return becomes a line feed and characters that the encoding lacks are replaced
     (`text.fit`). SSMIUsageError for what no field can carry: nothing of it may reach the wire.
     """
+    if type(line) is SendUssd:
+        plain = _encode_plain(line, encoding)
+        if plain is not None:
+            return plain
     form = _FORM_OF.get(type(line))
     if form is None:
         return _encode_other(line, encoding) + b"\r"
@@ -253,6 +262,18 @@ def encode(line: Command | Event, encoding: str) -> bytes:
         return b"%b,%b\r" % (head, text.encode(encoding))
     except UnicodeEncodeError:
         return b"%b,%b\r" % (head, fit(text, encoding)[0].encode(encoding))
+
+
+def _encode_plain(line: SendUssd, encoding: str) -> bytes | None:
+    """Nearly all that goes, in half the time that the long way takes; None if that has to decide."""
+    if "\r" in line.message or line.ussd_type not in _SENDABLE[SendUssd]:
+        return None
+    if not (line.msisdn.isdecimal() and line.msisdn.isascii()):
+        return None
+    try:
+        return f"{HEADER},110,{line.msisdn},{line.ussd_type},{line.message}\r".encode(encoding)
+    except UnicodeEncodeError:
+        return None
 
 
 def pad(genfields: tuple[str, ...]) -> tuple[str, ...]:

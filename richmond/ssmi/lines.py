@@ -1,12 +1,15 @@
 """What an SSMI line says, as frozen values: one class for each id and direction. No I/O.
 
+msgspec makes them in a third of the time that a frozen dataclass takes: there is one for each line.
+
 Every field is the string that was on the wire, in wire order; `codec` makes and writes them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class UssdType(StrEnum):
@@ -21,37 +24,32 @@ class UssdType(StrEnum):
 # ---- gateway to client ----
 
 
-@dataclass(frozen=True, slots=True)
-class Seq:
+class Seq(msgspec.Struct, frozen=True, gc=False):
     """The sequence that a submitted SMS got."""
 
     msisdn: str
     sequence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """1 login accepted, 2 link check answered."""
 
     ack_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Nack:
+class Nack(msgspec.Struct, frozen=True, gc=False):
     """1 bad user name or password, 2 unknown message type, 3 could not parse, 4 account suspended."""
 
     nack_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class MoSms:
+class MoSms(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     sequence: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryReport:
+class DeliveryReport(msgspec.Struct, frozen=True, gc=False):
     """0 delivered, 1 expired, 2 SIM full, 3 barred, 4 invalid address, 5 blacklisted; else kept as it came."""
 
     msisdn: str
@@ -59,13 +57,11 @@ class DeliveryReport:
     ret_code: str
 
 
-@dataclass(frozen=True, slots=True)
-class FreeForm:
+class FreeForm(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class BinaryMo:
+class BinaryMo(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     sequence: str
     pid: str
@@ -73,16 +69,14 @@ class BinaryMo:
     hex_msg: str
 
 
-@dataclass(frozen=True, slots=True)
-class PremiumMo:
+class PremiumMo(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     sequence: str
     destination: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class PremiumBinaryMo:
+class PremiumBinaryMo(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     sequence: str
     pid: str
@@ -91,16 +85,14 @@ class PremiumBinaryMo:
     hex_msg: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ussd:
+class Ussd(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     ussd_type: str
     phase: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendedUssd:
+class ExtendedUssd(msgspec.Struct, frozen=True, gc=False):
     """`genfields`: at least five, by position; a surplus follows."""
 
     msisdn: str
@@ -110,15 +102,13 @@ class ExtendedUssd:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteLogout:
+class RemoteLogout(msgspec.Struct, frozen=True, gc=False):
     """Another client, at that address, has logged in with this account."""
 
     ip: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImsiReply:
+class ImsiReply(msgspec.Struct, frozen=True, gc=False):
     sequence: str
     msisdn: str
     imsi: str
@@ -128,14 +118,12 @@ class ImsiReply:
 # ---- client to gateway ----
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(msgspec.Struct, frozen=True, gc=False):
     username: str
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendSms:
+class SendSms(msgspec.Struct, frozen=True, gc=False):
     """`validity`: minutes; 0 is the gateway's default of a week."""
 
     validity: str
@@ -143,13 +131,11 @@ class SendSms:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class LinkCheck:
+class LinkCheck(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class SendBinarySms:
+class SendBinarySms(msgspec.Struct, frozen=True, gc=False):
     validity: str
     msisdn: str
     pid: str
@@ -157,20 +143,17 @@ class SendBinarySms:
     hex_msg: str
 
 
-@dataclass(frozen=True, slots=True)
-class Logout:
+class Logout(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class SendUssd:
+class SendUssd(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     ussd_type: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendMms:
+class SendMms(msgspec.Struct, frozen=True, gc=False):
     """`content`: hex."""
 
     msisdn: str
@@ -179,23 +162,20 @@ class SendMms:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendWapPush:
+class SendWapPush(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     subject: str
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendExtendedUssd:
+class SendExtendedUssd(msgspec.Struct, frozen=True, gc=False):
     msisdn: str
     ussd_type: str
     genfields: tuple[str, ...]
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImsiLookup:
+class ImsiLookup(msgspec.Struct, frozen=True, gc=False):
     """`imsi` may be empty."""
 
     sequence: str
@@ -206,16 +186,14 @@ class ImsiLookup:
 # ---- both directions ----
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """A decimal id that this direction has no form for; the fields are split at every comma, not understood."""
 
     id: str
     fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(msgspec.Struct, frozen=True, gc=False):
     """What made no sense. `reason` is short and stable; `raw` the first EXCERPT_BYTES of the line."""
 
     reason: str

@@ -10,7 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from richmond.ssmi.codec import UssdType
+
+# Plain strings: an enumeration's members take three times as long to compare with.
+_NEW, _END, _OVER = str(UssdType.NEW), str(UssdType.END), (str(UssdType.END), str(UssdType.TIMEOUT))
+_BEGINS = (str(UssdType.NETWORK), str(UssdType.NEW))
 
 SAVE_AGAIN = 0.1  # of the timeout: a session that goes on is saved anew when what is saved is older than that
 
@@ -36,8 +42,7 @@ class Saved:
     touched: float
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where an inbound message belongs. `token` None: the end of a session that we do not know."""
 
     token: str | None
@@ -88,10 +93,10 @@ class SessionTable:
 
     def inbound(self, msisdn: str, ussd_type: str, message: str, now: float) -> Place:
         session = self._current(msisdn, now)
-        if ussd_type == UssdType.NEW:
+        if ussd_type == _NEW:
             session = self._begin(msisdn, normal_code(message), now)
             return Place(session.token, session.code, "new")
-        if ussd_type in (UssdType.END, UssdType.TIMEOUT):
+        if ussd_type in _OVER:
             if session is None:
                 return _UNKNOWN_OVER
             self._end(msisdn)
@@ -111,12 +116,12 @@ class SessionTable:
 
     def replied(self, msisdn: str, ussd_type: str, now: float) -> Session | None:
         """A reply goes out. Returns the session that it ends, for `reopen` should it not get there."""
-        if ussd_type == UssdType.END:
+        if ussd_type == _END:
             return self._end(msisdn)
         session = self._current(msisdn, now)
         if session is not None:
             self._touch(msisdn, session, now)
-        elif ussd_type in (UssdType.NETWORK, UssdType.NEW):
+        elif ussd_type in _BEGINS:
             self._begin(msisdn, None, now)
         return None
 

@@ -28,6 +28,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from richmond import log, messages
 from richmond.amqp.client import Client, LinkState
 from richmond.amqp.frames import Delivery
@@ -83,19 +85,16 @@ def run(
     return EXIT_PLANNED
 
 
-class _Message:
+class _Message(msgspec.Struct, eq=False):
     """A delivery, from the begin of its handler until it is acknowledged."""
 
-    __slots__ = ("answered", "dead", "delivery", "kept", "open", "refused", "subscriber")
-
-    def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-        self.subscriber: object = None
-        self.answered = False  # its subscriber got a reply
-        self.open = 1  # the handler, and each publish that is not confirmed
-        self.refused: str | None = None  # why RabbitMQ did not take one of them
-        self.dead = False  # it goes to the dead-letter queue
-        self.kept = False  # even that was refused: it is not acknowledged
+    delivery: Delivery
+    subscriber: object = None
+    answered: bool = False  # its subscriber got a reply
+    open: int = 1  # the handler, and each publish that is not confirmed
+    refused: str | None = None  # why RabbitMQ did not take one of them
+    dead: bool = False  # it goes to the dead-letter queue
+    kept: bool = False  # even that was refused: it is not acknowledged
 
 
 class _Runtime:
@@ -109,8 +108,11 @@ class _Runtime:
         self._stopping = False
         self._in_hand: _Message | None = None
         self._main = threading.get_ident()
-        self._changed = threading.Condition(threading.Lock())  # guards the next two and each message's `open`
-        self._held = 0  # messages begun, and not acknowledged
+        self._begun = 0  # messages
+        self._lock = threading.Lock()  # guards the next three and each message's `open`
+        self._room = threading.Condition(self._lock)
+        self._done = 0  # messages of those begun: acknowledged, or given up
+        self._unconfirmed = 0
         self._in_need_of_room = False
         topo = topology(job.amqp, [job.worker])
         self._client = Client(
@@ -153,10 +155,11 @@ class _Runtime:
     def _drain(self, ends: float) -> None:
         """Handle what we hold, and wait until all of it is acknowledged; what is not belongs to RabbitMQ again."""
         self._client.cancel(self._job.worker.queue, max(0.0, ends - time.monotonic()))
-        while self._held or self._inbox:
+        while self._begun > self._done or self._inbox:
             left_s = ends - time.monotonic()
             if left_s <= 0 and not self._inbox:
-                logger.warning("%d messages go back to RabbitMQ: their replies are not confirmed", self._held)
+                held = self._begun - self._done
+                logger.warning("%d messages go back to RabbitMQ: their replies are not confirmed", held)
                 return
             delivery = self._inbox.take(max(0.0, left_s))
             if delivery is not None:
@@ -164,13 +167,11 @@ class _Runtime:
 
     def _handle(self, delivery: Delivery) -> None:
         message = _Message(delivery)
-        with self._changed:
-            self._held += 1
+        self._begun += 1
         ok = False
-        self._row.waiting(len(self._inbox))
         message_id = identity(delivery.body)
         began = time.monotonic()
-        self._row.began(began, message_id)
+        self._row.began(began, message_id, len(self._inbox))
         try:
             data = self._worker._decode(delivery.body)
         except MessageError as e:
@@ -249,15 +250,16 @@ class _Runtime:
         self._send(self._job.amqp.send_routing_key, body, message)
 
     def _send(self, key: str, body: bytes, message: _Message | None, headers: dict[str, Any] | None = None) -> None:
-        if message is not None:
-            with self._changed:
-                message.open += 1
-        if self._client.pending >= MAX_UNCONFIRMED:
+        if self._unconfirmed >= MAX_UNCONFIRMED:
             self._client.flush()
-            with self._changed:
+            with self._room:
                 self._in_need_of_room = True
-                self._changed.wait_for(lambda: self._client.pending < MAX_UNCONFIRMED)
+                self._room.wait_for(lambda: self._unconfirmed < MAX_UNCONFIRMED)
                 self._in_need_of_room = False
+        with self._lock:
+            self._unconfirmed += 1
+            if message is not None:
+                message.open += 1
         done = partial(self._confirmed, message, key)
         self._client.publish(self._job.amqp.exchange, key, body, headers=headers, on_done=done, hold=True)
         # From the main thread it leaves at once if nothing waits, else with what the next messages publish.
@@ -265,22 +267,23 @@ class _Runtime:
             self._client.flush()
 
     def _confirmed(self, message: _Message | None, key: str, error: str | None) -> None:
-        """RabbitMQ has taken a publish, or not. In the client's reader thread."""
+        """RabbitMQ has taken a publish, or not. In whichever thread reads."""
         if error:
             logger.error("RabbitMQ did not take a message for %s: %s", key, error)
-        if self._in_need_of_room:
-            with self._changed:
-                self._changed.notify_all()
-        if message is not None:
-            if error and key == DEAD_ROUTING_KEY:
+            if message is not None and key == DEAD_ROUTING_KEY:
                 message.kept = True
-            elif error:
+            elif message is not None:
                 message.refused = error
-            self._settle(message)
+        self._settle(message, 1)
 
-    def _settle(self, message: _Message) -> None:
+    def _settle(self, message: _Message | None, confirmed: int = 0) -> None:
         """One thing less that the message waits for. After the last one it is acknowledged."""
-        with self._changed:
+        with self._lock:
+            self._unconfirmed -= confirmed
+            if self._in_need_of_room:
+                self._room.notify_all()
+            if message is None:
+                return
             message.open -= 1
             if message.open:
                 return
@@ -288,7 +291,7 @@ class _Runtime:
             if to_bury:
                 message.open = 1
             else:
-                self._held -= 1
+                self._done += 1
                 if not message.kept:
                     self._row.acknowledged(
                         answered=message.answered, dead=message.dead, redelivered=message.delivery.redelivered

@@ -125,7 +125,8 @@ def test_a_stream_byte_by_byte_is_a_stream(connection, channel):
 def test_headers_that_cannot_be_read_are_no_headers(channel):
     got = []
     channel.on_delivery = got.append
-    channel.on_deliver(b"\x00" + struct.pack(">QB", 1, 0) + b"\x00\x00", 0)
+    method = b"\x00" + struct.pack(">QB", 1, 0) + b"\x00\x00"
+    assert channel.on_deliver(method, 0, len(method)) == len(method)
     header = struct.pack(">HHQ", 60, 0, 0) + b"\x20\x00\x00\x00\x00\x05\x01aZ"
     channel.on_header(header, 0, len(header))
     assert got[0].headers == {}

@@ -126,7 +126,7 @@ def test_an_unroutable_end_is_only_counted(broker):
 @pytest.mark.parametrize("cls", KINDS)
 def test_every_other_event_is_published_under_its_kind(broker, cls):
     values = {
-        name: ("a", "b") if name == "fields" else f"the {name}" for name in getattr(cls, "__dataclass_fields__", ())
+        name: ("a", "b") if name == "fields" else f"the {name}" for name in getattr(cls, "__struct_fields__", ())
     }
     outcome = broker.event(cls(**values), away=True)
     facts = json.loads(outcome.body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +110,7 @@ text = st.text(st.characters(codec="iso-8859-1", exclude_characters="\r"))
 
 def lines(classes: dict[str, Any]) -> st.SearchStrategy[Any]:
     def one(cls: Any) -> st.SearchStrategy[Any]:
-        names = [field.name for field in fields(cls)]
+        names = cls.__struct_fields__
         values = dict.fromkeys(names, plain)
         if names and names[-1] in ("message", "text"):
             values[names[-1]] = text

@@ -44,16 +44,14 @@ def test_what_is_kept_for_the_next_master_goes_on_there(board):
 
 def test_a_message_in_hand_counts_as_held_and_its_time_as_busy(board):
     work(board.row(0), 100, 1)
-    board.row(0).waiting(4)
-    board.row(0).began(12.0)
+    board.row(0).began(12.0, waiting=4)
     totals = Counts(board).read("A", {0: 100}, 20.0)
     assert (totals.unacked, totals.busy_s) == (5, 9.0)
 
 
 def test_what_a_dead_worker_held_is_no_longer_held(board):
     work(board.row(0), 100, 1)
-    board.row(0).waiting(4)
-    board.row(0).began(12.0)
+    board.row(0).began(12.0, waiting=4)
     counts = Counts(board)
     counts.read("A", {0: 100}, 20.0)
     totals = counts.read("A", {0: None}, 20.0)

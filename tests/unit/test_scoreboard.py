@@ -51,8 +51,7 @@ def test_reset_forgets_the_worker_before(board):
     row = board.row(2)
     row.began(1.0)
     row.ended(2.0, ok=False)
-    row.waiting(9)
-    row.began(3.0)
+    row.began(3.0, waiting=9)
     row.reset(4711)
     assert row.read() == Reading(4711, 0, 0, 0, 0.0, 0.0, None)
 
@@ -62,8 +61,7 @@ def test_rows_do_not_touch_their_neighbours(board):
     row.reset((1 << 22) - 1)
     row.began(1e9)
     row.ended(2e9, ok=True)
-    row.began(3e9)
-    row.waiting(7)
+    row.began(3e9, waiting=7)
     row.turn(4e9)
     empty = Reading(0, 0, 0, 0, 0.0, 0.0, None)
     assert board.read()[0] == empty
