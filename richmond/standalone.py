@@ -47,6 +47,7 @@ def run_worker(settings: Settings, name: str) -> int:
         amqp=_amqp(settings),
         workers_path=settings.richmond.workers_path,
         orphan_timeout_s=settings.richmond.orphan_timeout_s,
+        accounts=tuple(account.name for account in settings.accounts),
         log=None,
         log_level=settings.richmond.log_level,
         log_messages=settings.richmond.log_messages,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from richmond.settings import AmqpSettings, WorkerSettings
+from richmond.settings import DEFAULT_ACCOUNT, AmqpSettings, WorkerSettings
 
 # Linux takes a packet whole or not at all, up to SO_SNDBUF (212,992 bytes unless changed). Readers give this much room.
 MAX_PACKET_BYTES = 1 << 20
@@ -30,6 +30,7 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     amqp: AmqpSettings  # host and port resolved, also where the node is private
     workers_path: Path
     orphan_timeout_s: float
+    accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)  # at SSMI gateways, by name
     log: Path | None = None  # None: standard error
     log_level: str = "info"
     log_messages: bool = False

@@ -215,6 +215,7 @@ class Master:
             amqp=settings.amqp,
             workers_path=settings.richmond.workers_path,
             orphan_timeout_s=settings.richmond.orphan_timeout_s,
+            accounts=tuple(account.name for account in settings.accounts),
             log=settings.richmond.log,
             log_level=settings.richmond.log_level,
             log_messages=settings.richmond.log_messages,

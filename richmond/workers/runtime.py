@@ -33,9 +33,10 @@ import msgspec
 from richmond import log, messages
 from richmond.amqp.client import Client, LinkState
 from richmond.amqp.frames import Delivery
-from richmond.amqp.topology import DEAD_ROUTING_KEY, topology
+from richmond.amqp.topology import DEAD_ROUTING_KEY, send_queues, topology
 from richmond.errors import MessageError
 from richmond.scoreboard import Row, Scoreboard, identity
+from richmond.settings import DEFAULT_ACCOUNT
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob, shorten
 from richmond.workers.base import RichmondWorker
 from richmond.workers.inbox import Inbox
@@ -49,6 +50,10 @@ MAX_UNCONFIRMED = 1000
 
 # While messages wait, what was published leaves with what the next ones publish, but no later than this.
 _LOOK_S = 0.001
+
+DEFAULT_LONG = "cut"  # what a broker does with a long text unless it is told
+_NOTHING: dict[str, Any] = {}
+_ANSWERS = {"session": "session", "in_reply_to": "id"}  # keys of a reply, from those of its message
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +94,7 @@ class _Message(msgspec.Struct, eq=False):
     """A delivery, from the begin of its handler until it is acknowledged."""
 
     delivery: Delivery
+    data: dict[str, Any] = _NOTHING
     subscriber: object = None
     answered: bool = False  # its subscriber got a reply
     open: int = 1  # the handler, and each publish that is not confirmed
@@ -114,7 +120,8 @@ class _Runtime:
         self._done = 0  # messages of those begun: acknowledged, or given up
         self._unconfirmed = 0
         self._in_need_of_room = False
-        topo = topology(job.amqp, [job.worker])
+        self._keys = {account: send_queues(job.amqp, account) for account in job.accounts}
+        topo = topology(job.amqp, [job.worker], job.accounts)
         self._client = Client(
             job.amqp, name=job.slot, topology=topo, on_state=self._link_changed, on_read=self._on_read
         )
@@ -178,7 +185,10 @@ class _Runtime:
             logger.warning("a message is no use: %s", e)
             self._bury(message, e.reason)
         else:
+            message.data = data
             message.subscriber = data.get("msisdn")
+            if data.get("trace"):
+                data["delivered"] = time.time()
             if delivery.redelivered and self._row.condemned(message_id):
                 logger.error("a message has killed the workers that had it in hand: it goes to the dead-letter queue")
                 self._bury(message, "poison", "its worker died with it in hand, more than once")
@@ -217,14 +227,9 @@ class _Runtime:
     def _apologise(self, message: _Message, data: dict[str, Any]) -> None:
         """To a subscriber who waits for an answer and got none."""
         if isinstance(message.subscriber, str) and data.get("ussd_type") in ("1", "2") and not message.answered:
-            apology = messages.UssdReply(
-                msisdn=message.subscriber,
-                message=self._job.worker.apology,
-                ussd_type="3",
-                session=data.get("session"),
-                in_reply_to=data.get("id"),
-            )
-            self._send(self._job.amqp.send_routing_key, messages.encode(apology), message)
+            apology = {"msisdn": message.subscriber, "message": self._job.worker.apology, "ussd_type": "3"}
+            apology |= {key: data[known] for key, known in _ANSWERS.items() if data.get(known)}
+            self._send(self._address(apology, message), messages.encode(apology), message)
 
     def _bury(self, message: _Message, reason: str, exception: str = "") -> None:
         """Publish to the dead-letter queue. The queue itself knows nothing of that: it has no arguments."""
@@ -243,11 +248,34 @@ class _Runtime:
 
     def _publish(self, data: dict[str, Any]) -> None:
         """What the class's `publish` comes to. In a thread of the class's own, it belongs to no message."""
-        body = messages.encode(data)  # MessageError, and then the subscriber has not been answered
         message = self._in_hand if threading.get_ident() == self._main else None
-        if message is not None and data["msisdn"] == message.subscriber:
+        key = self._address(data, message)
+        body = messages.encode(data)  # MessageError, and then the subscriber has not been answered
+        if message is not None and data["msisdn"] == message.subscriber and _is_ussd(data) == _is_ussd(message.data):
             message.answered = True
-        self._send(self._job.amqp.send_routing_key, body, message)
+        self._send(key, body, message)
+
+    def _address(self, data: dict[str, Any], message: _Message | None) -> str:
+        """Complete `data` for its way back, and say with which routing key it goes."""
+        asked = message.data if message is not None else _NOTHING
+        account = data.get("account") or asked.get("account") or DEFAULT_ACCOUNT
+        queues = self._keys.get(account)
+        if queues is None:
+            raise MessageError("unknown-account", f"no account is called {account!r}; there is {', '.join(self._keys)}")
+        if account != DEFAULT_ACCOUNT:
+            data["account"] = account
+        if asked.get("trace"):
+            data["times"] = {"delivered": asked["delivered"], "replied": time.time()}
+        worker = self._job.worker
+        if _is_ussd(data):
+            if worker.long_text != DEFAULT_LONG:
+                data.setdefault("long", worker.long_text)
+            return queues.ussd.routing_key
+        if data["kind"] == "sms":
+            data.setdefault("long", worker.sms_long)
+        data.setdefault("created", time.time())
+        data.setdefault("report_to", worker.routing_key)
+        return queues.sms.routing_key
 
     def _send(self, key: str, body: bytes, message: _Message | None, headers: dict[str, Any] | None = None) -> None:
         if self._unconfirmed >= MAX_UNCONFIRMED:
@@ -329,6 +357,10 @@ class _Runtime:
         time.sleep(self._job.orphan_timeout_s)
         logger.error("not finished after %g s", self._job.orphan_timeout_s)
         os._exit(EXIT_CRASHED)
+
+
+def _is_ussd(data: dict[str, Any]) -> bool:
+    return bool(data.get("kind", "ussd") == "ussd")
 
 
 def _traceback(error: BaseException, data: dict[str, Any]) -> str:
