@@ -27,7 +27,7 @@ from richmond.errors import InstallationError, RichmondError
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan, protocol, status
+from richmond.supervisor import jobs, plan, protocol, reloading, status
 from richmond.supervisor.control import ControlServer
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
@@ -312,7 +312,7 @@ class Master:
         self._reporter.settings = self._settings = given
         slots = [slot for cls in before.classes.values() for slot in cls.slots]
         self._step(f.Reloaded(resolved, {path: _hash(path) for path in {p for slot in slots for p in slot.files}}))
-        changes = _changes(before, self._fleet)
+        changes = reloading.changes(before, self._fleet)
         log.info("reloaded: %s", changes.replace("\n", "; "))
         self._answer(event.request, {"ok": True, "text": changes})
 
@@ -376,22 +376,3 @@ def _hash(path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def _changes(before: f.Fleet, after: f.Fleet) -> str:
-    """What a reload did, for the one who asked for it."""
-    lines = []
-    for name in sorted({*before.classes, *after.classes}):
-        old, new = before.classes.get(name), after.classes.get(name)
-        if old is None:
-            lines.append(f"{name}: new")
-        elif new is None or new.removed:
-            lines.append(f"{name}: removed")
-        elif new.generation != old.generation:
-            lines.append(f"{name}: its workers are replaced one by one")
-        elif new.target != old.target:
-            lines.append(f"{name}: {old.target} -> {new.target} workers")
-    for section in ("ssmi", "amqp", "simulator"):
-        if getattr(before.settings, section) != getattr(after.settings, section):
-            lines.append(f"[{section}]: changed")
-    return "\n".join(lines) or "nothing has changed"

@@ -6,13 +6,12 @@ scaling, reloading, crashing and stopping all go the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
-from richmond.settings import Settings, WorkerSettings
+from richmond.settings import Settings
 from richmond.supervisor import jobs, lifecycle, policy
 from richmond.supervisor.fleet import (
-    PROBE_FIRST_S,
     Action,
     AmqpChanged,
     Event,
@@ -34,12 +33,13 @@ from richmond.supervisor.fleet import (
 )
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
+from richmond.supervisor.reloading import new_class, next_generation, reloaded
 from richmond.supervisor.targets import least, retarget, share
 
 
 def begin(settings: Settings) -> Fleet:
     """The fleet of a master that has just started: every class, and no worker before `Started`."""
-    return share(Fleet(settings, {spec.name: _new_class(spec) for spec in settings.workers}))
+    return share(Fleet(settings, {spec.name: new_class(spec) for spec in settings.workers}))
 
 
 def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
@@ -65,10 +65,6 @@ def settled(cls: WorkerClass) -> bool:
 
 def gone(fleet: Fleet) -> bool:
     return not any(cls.slots for cls in fleet.classes.values())
-
-
-def _new_class(spec: WorkerSettings) -> WorkerClass:
-    return WorkerClass(spec, generation=1, target=spec.workers, reason="workers of the ini")
 
 
 def _on_slot(fleet: Fleet, name: str, event: lifecycle.Event, now: float, jitter: float) -> Result:
@@ -238,73 +234,10 @@ def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
             return fleet, [Reply(event.request, False, _no_class(fleet, name), usage=True)]
     actions: list[Action] = []
     for name in names:
-        fleet, more = reconcile(fleet.put(_next_generation(fleet.classes[name])), name, now)
+        fleet, more = reconcile(fleet.put(next_generation(fleet.classes[name])), name, now)
         actions += [Log("info", f"{name}: replacing its workers one by one"), *more]
     text = f"{', '.join(names)}: workers are replaced one by one"
     return _reply(fleet, actions, event.request, names[0] if len(names) == 1 else "", text, event.wait)
-
-
-def _next_generation(cls: WorkerClass) -> WorkerClass:
-    return replace(cls, generation=cls.generation + 1, probe_due=None, probe_delay_s=PROBE_FIRST_S)
-
-
-def _reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Result:
-    before, old, new = fleet, fleet.settings, event.settings
-    fleet = replace(fleet, settings=new)
-    actions: list[Action] = []
-    for spec in new.workers:
-        cls = fleet.classes.get(spec.name)
-        if cls is None:
-            fleet = fleet.put(_new_class(spec))
-            actions.append(Log("info", f"{spec.name}: a new class, {spec.workers} workers"))
-            continue
-        why = _why_replace(cls, old, new, spec, event.files)
-        if why:
-            cls = _next_generation(cls)
-            actions.append(Log("info", f"{spec.name}: {why}: replacing its workers one by one"))
-        if cls.pin is None:
-            wanted = spec.workers if cls.removed or spec.workers != cls.spec.workers else cls.target
-            target = min(max(wanted, spec.min), spec.max)
-            if target != cls.target:
-                cls = replace(cls, target=target, reason="bounds of the ini")
-        cls = replace(cls, spec=spec, removed=False, reloaded=now)
-        cls, more = revive(cls, now, jitter)
-        actions += more
-        fleet = fleet.put(cls)
-    names, queues = {spec.name for spec in new.workers}, {spec.queue for spec in new.workers}
-    for name, cls in list(fleet.classes.items()):
-        if name not in names and not cls.removed:
-            fleet = fleet.put(replace(cls, removed=True, pin=None, target=0, reason="no longer in the ini"))
-            if cls.spec.queue not in queues:
-                text = f"{name}: what is left in {cls.spec.queue} stays there: no class has this queue any more"
-                actions.append(Log("warning", text))
-    fleet, more = retarget(before, fleet, now)
-    return fleet, actions + more
-
-
-def _why_replace(cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSettings, now: Mapping[str, str]) -> str:
-    """Why workers of the present generation are not what the ini describes; empty: they are."""
-    imported = [pair for slot in cls.slots if slot.generation == cls.generation for pair in slot.files.items()]
-    changed = sorted({path for path, digest in imported if now.get(path, digest) != digest})
-    if changed:
-        return f"its code has changed ({', '.join(changed)})"
-    if cls.removed:
-        return "it is back in the ini"
-    same_bounds = replace(
-        cls.spec,
-        workers=spec.workers, min=spec.min, max=spec.max, codes=spec.codes, drain_target_s=spec.drain_target_s,
-        scale_down_s=spec.scale_down_s, start_timeout_s=spec.start_timeout_s, start_retries=spec.start_retries,
-        stable_s=spec.stable_s, stop_timeout_s=spec.stop_timeout_s,
-    )  # fmt: skip
-    if same_bounds != spec:
-        return "its settings have changed"
-    if old.amqp != new.amqp:
-        return "[amqp] has changed"
-    if (old.richmond.log, old.richmond.log_level, old.richmond.log_messages) != (
-        new.richmond.log, new.richmond.log_level, new.richmond.log_messages,
-    ):  # fmt: skip
-        return "the log's settings have changed"
-    return ""
 
 
 def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
@@ -387,7 +320,7 @@ _HANDLERS: dict[type, Callable[..., Result]] = {
     Tick: _tick,
     Scale: _scale,
     Restart: _restart,
-    Reloaded: _reloaded,
+    Reloaded: reloaded,
     Sampled: _sampled,
     AmqpChanged: _amqp_changed,
     Shutdown: _shutdown,
