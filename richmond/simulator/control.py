@@ -23,6 +23,7 @@ from richmond.simulator.subscribers import Refused
 
 UNREAD_BYTES = 4 * 1024 * 1024  # of events, before a telephone that does not read is cut off
 BACKLOG = 1024
+NUMBERS = 100_000  # that telephones hold or follow
 COUNTRY = "27"  # random numbers are South African mobile ones: 2783 and seven digits
 
 
@@ -33,8 +34,12 @@ class Host(Protocol):
 
     def now(self) -> float: ...
     def perform(self, actions: list[Action]) -> None: ...
-    def drop(self, *, reset: bool) -> None: ...
-    def inject(self, data: bytes) -> None: ...
+    def drop(self, account: str, *, reset: bool) -> None: ...
+    def inject(self, data: bytes, account: str) -> None: ...
+    def garbage(self, account: str) -> None: ...
+    def long(self, length: int, account: str) -> None: ...
+    def behave(self) -> None: ...
+    def log(self) -> list[wire.Line]: ...
     def status(self, telephones: int) -> wire.Status: ...
 
 
@@ -43,6 +48,8 @@ class ControlPort:
         self._path = path
         self._host = host
         self._holders: dict[str, _Phones] = {}  # who gets what happens to a number
+        self._followers: dict[str, set[_Phones]] = {}  # who else gets the SMS of a number
+        self._readers: set[_Phones] = set()  # of the log, as it grows
         self._connections: set[_Phones] = set()
         self._server: StreamServer | None = None
         self._inode = 0
@@ -77,15 +84,38 @@ class ControlPort:
         holder = self._holders.get(news.msisdn)
         if holder is not None:
             holder.send(news)
+        if isinstance(news, wire.Message):
+            for phones in self._followers.get(news.msisdn, ()):
+                if phones is not holder:
+                    phones.send(news)
+
+    def tell_line(self, line: wire.Line) -> None:
+        for phones in self._readers:
+            phones.send(line)
 
     # ---- for the connections ----
 
     def claim(self, msisdn: str, phones: _Phones) -> None:
-        if not is_msisdn(msisdn):
-            raise Refused(f"{msisdn!r} is not a telephone number: 1 to 15 digits, as in 27831112222")
-        holder = self._holders.setdefault(msisdn, phones)
-        if holder is not phones:
+        if msisdn not in self._holders:
+            self._check_room()
+            self._holders[msisdn] = phones
+        elif self._holders[msisdn] is not phones:
             raise Refused(f"{msisdn} is in use by another telephone")
+
+    def is_held(self, msisdn: str) -> bool:
+        return msisdn in self._holders
+
+    def follow(self, msisdn: str, phones: _Phones) -> None:
+        self._check_room()
+        self._followers.setdefault(msisdn, set()).add(phones)
+        phones.followed.add(msisdn)
+
+    def read_on(self, phones: _Phones) -> None:
+        self._readers.add(phones)
+
+    def _check_room(self) -> None:
+        if len(self._holders) + len(self._followers) >= NUMBERS:
+            raise Refused(f"{NUMBERS} numbers are in use already")
 
     def free_number(self) -> str:
         while True:
@@ -99,6 +129,12 @@ class ControlPort:
             if msisdn in self._host.gateway.subscribers:
                 self._host.perform(self._host.gateway.hangup(msisdn))
             del self._holders[msisdn]
+        while phones.followed:
+            msisdn = phones.followed.pop()
+            self._followers[msisdn].discard(phones)
+            if not self._followers[msisdn]:
+                del self._followers[msisdn]
+        self._readers.discard(phones)
 
     def status(self) -> wire.Status:
         return self._host.status(len(self._holders))
@@ -121,6 +157,7 @@ class _Phones:
 
     def __init__(self, sock: Any, port: ControlPort, host: Host) -> None:
         self.numbers: set[str] = set()
+        self.followed: set[str] = set()
         self.outbox = Outbox(sock, UNREAD_BYTES)
         self._port = port
         self._host = host
@@ -134,7 +171,16 @@ class _Phones:
             wire.SendSms: self._sms,
             wire.ReadInbox: self._inbox,
             wire.ReadStatus: lambda _request: self.send(port.status()),
+            wire.ReadLog: self._log,
+            wire.SetReport: self._report,
+            wire.SetNack: self._nack,
+            wire.PushOut: self._push_out,
+            wire.SetFault: self._fault,
+            wire.Calm: self._calm,
+            wire.Garbage: self._garbage,
+            wire.Long: self._long,
             wire.Drop: self._drop,
+            wire.Extended: self._extended,
             wire.Inject: self._inject,
         }
 
@@ -149,14 +195,19 @@ class _Phones:
             for line in lines:
                 if skipping:
                     skipping = False
+                elif len(line) > wire.MAX_LINE_BYTES:
+                    self._refuse_length()
                 elif line.strip():
                     self._handle(line)
             if len(half) > wire.MAX_LINE_BYTES:
                 if not skipping:
-                    self.send(wire.Error(f"a line is longer than {wire.MAX_LINE_BYTES} bytes"))
+                    self._refuse_length()
                 half, skipping = b"", True
             # A socket that always has data never makes its greenlet wait: let the others run.
             gevent.sleep(0)
+
+    def _refuse_length(self) -> None:
+        self.send(wire.Error(f"a line is longer than {wire.MAX_LINE_BYTES} bytes"))
 
     def _handle(self, line: bytes) -> None:
         try:
@@ -176,6 +227,7 @@ class _Phones:
             if not fresh:
                 raise Refused('say for which number: "msisdn"')
             msisdn = self._port.free_number()
+        _check_number(msisdn)
         self._port.claim(msisdn, self)
         self.numbers.add(msisdn)
         self._last = msisdn
@@ -187,7 +239,7 @@ class _Phones:
 
     def _dial(self, request: wire.Dial) -> None:
         msisdn = self._number(request, fresh=True)
-        self._ok("dial", msisdn, self._host.gateway.dial(msisdn, request.code, self._host.now()))
+        self._ok("dial", msisdn, self._host.gateway.dial(msisdn, request.code, self._host.now(), request.account))
 
     def _answer(self, request: wire.Answer) -> None:
         msisdn = self._number(request)
@@ -205,24 +257,73 @@ class _Phones:
         self._ok("register", self._number(request, fresh=True), [])
 
     def _sms(self, request: wire.SendSms) -> None:
-        msisdn = self._number(request, fresh=True)
+        held = self._port.is_held(request.msisdn)
+        msisdn = request.msisdn if held else self._number(request, fresh=True)
         self._ok("sms", msisdn, self._host.gateway.sms(msisdn, request))
 
     def _inbox(self, request: wire.ReadInbox) -> None:
         msisdn = request.msisdn or self._last
+        _check_number(msisdn)
+        if request.follow:
+            self._port.follow(msisdn, self)
         self.send(wire.Inbox(msisdn, list(self._host.gateway.subscribers.inbox(msisdn))))
 
+    def _log(self, request: wire.ReadLog) -> None:
+        if request.follow:
+            self._port.read_on(self)
+        self.send(wire.Log(self._host.log()))
+
+    # ---- what the gateway does to its clients ----
+
+    def _report(self, request: wire.SetReport) -> None:
+        self._host.gateway.set_report(request)
+        self.send(wire.Ok("report", request.msisdn))
+
+    def _nack(self, request: wire.SetNack) -> None:
+        self._host.gateway.set_nack(request)
+        self.send(wire.Ok("nack"))
+
+    def _push_out(self, request: wire.PushOut) -> None:
+        self._ok("logout", "", self._host.gateway.push_out(request))
+
+    def _fault(self, request: wire.SetFault) -> None:
+        self._host.gateway.set_fault(request)
+        self._host.behave()
+        self.send(wire.Ok("fault"))
+
+    def _calm(self, request: wire.Calm) -> None:
+        self._host.gateway.calm(request.account)
+        self._host.behave()
+        self.send(wire.Ok("calm"))
+
+    def _garbage(self, request: wire.Garbage) -> None:
+        self._host.garbage(request.account)
+        self.send(wire.Ok("garbage"))
+
+    def _long(self, request: wire.Long) -> None:
+        self._host.long(request.bytes, request.account)
+        self.send(wire.Ok("long"))
+
     def _drop(self, request: wire.Drop) -> None:
-        self._host.drop(reset=request.reset)
+        self._host.drop(request.account, reset=request.reset)
         self.send(wire.Ok("drop"))
+
+    def _extended(self, request: wire.Extended) -> None:
+        self._host.gateway.subscribers.extended = request.on
+        self.send(wire.Ok("extended"))
 
     def _inject(self, request: wire.Inject) -> None:
         try:
             data = bytes.fromhex(request.hex) if request.hex else request.line.encode("iso-8859-1") + b"\r"
         except ValueError:
             raise Refused("inject takes a line of iso-8859-1, or hex digits") from None
-        self._host.inject(data)
+        self._host.inject(data, request.account)
         self.send(wire.Ok("inject"))
+
+
+def _check_number(msisdn: str) -> None:
+    if not is_msisdn(msisdn):
+        raise Refused(f"{msisdn!r} is not a telephone number: 1 to 15 digits, as in 27831112222")
 
 
 def _listen(path: Path) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -13,6 +16,8 @@ from gevent.event import Event
 # A peer that has been told that nothing more comes may take its time to read and close; then it is cut.
 LINGER_S = 2.0
 
+Pieces = Callable[[bytes], list[bytes]]
+
 
 class Outbox:
     """`sock`: of gevent. `limit_bytes`: a peer that leaves more than this unread is cut off."""
@@ -20,8 +25,10 @@ class Outbox:
     def __init__(self, sock: Any, limit_bytes: int) -> None:
         self._sock = sock
         self._limit = limit_bytes
-        self._waiting: list[bytes] = []
+        self._waiting: deque[tuple[float, bytes]] = deque()  # (monotonic time of its put, data)
         self._size = 0
+        self._delay_s = 0.0
+        self._pieces: Pieces | None = None
         self._changed = Event()
         self._finishing = False
         self.is_cut = False
@@ -31,10 +38,16 @@ class Outbox:
     def put(self, data: bytes) -> None:
         if self._finishing or self.is_cut:
             return
-        self._waiting.append(data)
+        self._waiting.append((time.monotonic(), data))
         self._size += len(data)
         if self._size > self._limit:
             self.cut()
+        self._changed.set()
+
+    def behave(self, delay_s: float, pieces: Pieces | None) -> None:
+        """From now on, for what waits too. `delay_s`: how late data goes out. `pieces`: how it is cut; None: not."""
+        self._delay_s = delay_s
+        self._pieces = pieces
         self._changed.set()
 
     def finish(self) -> None:
@@ -68,16 +81,35 @@ class Outbox:
     def _write(self) -> None:
         try:
             while not self.is_cut:
-                if self._waiting:
-                    data = b"".join(self._waiting)
-                    self._waiting.clear()
-                    self._sock.sendall(data)
+                if data := self._due():
+                    self._send(data)
                     self._size -= len(data)
                 elif self._finishing:
                     self._sock.shutdown(socket.SHUT_WR)
                     return
                 else:
-                    self._changed.wait()
+                    self._changed.wait(self._due_in())
                     self._changed.clear()
         except OSError:
             self.cut()
+
+    def _due(self) -> bytes:
+        if not self._delay_s or self._finishing:
+            data = b"".join(data for _, data in self._waiting)
+            self._waiting.clear()
+            return data
+        due = []
+        while (wait := self._due_in()) is not None and wait <= 0:
+            due.append(self._waiting.popleft()[1])
+        return b"".join(due)
+
+    def _due_in(self) -> float | None:
+        return self._waiting[0][0] + self._delay_s - time.monotonic() if self._waiting else None
+
+    def _send(self, data: bytes) -> None:
+        if self._pieces is None:
+            self._sock.sendall(data)
+            return
+        for piece in self._pieces(data):
+            self._sock.sendall(piece)
+            gevent.sleep(0)  # so that the others run, and the reader may get it by itself

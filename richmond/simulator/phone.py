@@ -1,23 +1,21 @@
 """A telephone in the terminal: dials through the simulator's unix socket, shows menus, takes answers.
 
-Plain sockets and select. Texts go to `stdout`; what cannot go on is a RichmondError.
+Texts go to `stdout`; what cannot go on is a RichmondError.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import socket
-import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-import msgspec
-
-from richmond.errors import ControlError, NotRunning
+from richmond.errors import ControlError
 from richmond.simulator import wire
+from richmond.simulator.line import Line
+from richmond.simulator.show import message
 
 HANGUP_S = 5.0  # for the simulator to confirm a hang-up
 PROMPT = "> "
@@ -41,16 +39,17 @@ def run(
     interactive: bool,
     timeout_s: float = 20.0,
     wait: bool = False,
+    account: str = "",
 ) -> int:
     """One call from dialling to its end. Returns the exit code.
 
-    `msisdn`: None for a free number at random. `interactive`: a person answers at `stdin`; end of file and Ctrl-C hang
-    up. Otherwise `answers`, or without any the lines of `stdin`, are the script: the conversation is printed, and 0
-    means that the session took all of it and then ended, was hung up or, with `wait`, was left to time out; 1 that no
-    reply came within `timeout_s`, or that the session ended early.
+    `msisdn`: None for a free number at random. `account`: empty for the simulator's first. `interactive`: a person
+    answers at `stdin`; end of file and Ctrl-C hang up. Otherwise `answers`, or without any the lines of `stdin`, are
+    the script: the conversation is printed, and 0 means that the session took all of it and then ended, was hung up or,
+    with `wait`, was left to time out; 1 that no reply came within `timeout_s`, or that the session ended early.
     """
-    with _Line(socket_path) as line:
-        call = _Call(line, stdout, timeout_s)
+    with Line(socket_path) as line:
+        call = _Call(line, stdout, timeout_s, account)
         if interactive:
             return call.talk(stdin, code, msisdn)
         script = answers if answers is not None else (answer.rstrip("\n") for answer in stdin)
@@ -58,14 +57,15 @@ def run(
 
 
 class _Call:
-    def __init__(self, line: _Line, stdout: TextIO, timeout_s: float) -> None:
+    def __init__(self, line: Line, stdout: TextIO, timeout_s: float, account: str) -> None:
+        self._account = account
         self._line = line
         self._stdout = stdout
         self._timeout_s = timeout_s
 
     def recite(self, script: deque[str], code: str, msisdn: str | None, *, wait: bool) -> int:
         self._print(f"{PROMPT}{code}")
-        self._line.send(wire.Dial(msisdn=msisdn or "", code=code))
+        self._line.send(wire.Dial(msisdn=msisdn or "", code=code, account=self._account))
         timeout_s: float | None = self._timeout_s
         while True:
             event = self._line.next(timeout_s)
@@ -95,9 +95,9 @@ class _Call:
 
     def talk(self, stdin: TextIO, code: str, msisdn: str | None) -> int:
         keys = _Keys(stdin)
-        both: list[_Line | _Keys] = [self._line, keys]
+        both: list[Line | _Keys] = [self._line, keys]
         try:
-            self._line.send(wire.Dial(msisdn=msisdn or "", code=code))
+            self._line.send(wire.Dial(msisdn=msisdn or "", code=code, account=self._account))
             menu_shown = False
             while True:
                 if menu_shown and not self._line.waiting():
@@ -142,9 +142,7 @@ class _Call:
             case wire.Menu():
                 self._print(event.text)
             case wire.Message():
-                self._print(
-                    f"[SMS] {event.text}" if event.kind == "text" else f"[{event.kind}] {event.text}{event.hex}"
-                )
+                self._print(message(event))
             case wire.End():
                 self._print(ENDED[event.reason])
                 return event.reason if event.reason != "redirect" else None
@@ -157,64 +155,6 @@ class _Call:
     def _print(self, text: str) -> None:
         self._stdout.write(f"{text}\n")
         self._stdout.flush()
-
-
-class _Line:
-    """The connection to the simulator. Closing it hangs up."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(str(path))
-        except OSError as e:
-            self._socket.close()
-            raise NotRunning(
-                f"no simulator answers at {path} ({e.strerror or e}): start one with `richmond start`"
-            ) from e
-        self._half = b""
-        self._events: deque[wire.Event] = deque()
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def waiting(self) -> bool:
-        """Whether `next` has an event without reading."""
-        return bool(self._events)
-
-    def send(self, request: wire.Request) -> None:
-        try:
-            self._socket.sendall(wire.encode(request))
-        except OSError as e:
-            raise ControlError(f"the simulator has gone: {e.strerror or e}") from e
-
-    def next(self, timeout_s: float | None) -> wire.Event | None:
-        """The next event; None if none comes within `timeout_s` (None: wait for ever)."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._events:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([self._socket], [], [], left)[0]:
-                return None
-            try:
-                data = self._socket.recv(65536)
-            except OSError:
-                data = b""
-            if not data:
-                raise ControlError("the simulator has gone: it closed the connection")
-            *lines, self._half = (self._half + data).split(b"\n")
-            self._events.extend(self._decoded(line) for line in lines)
-        return self._events.popleft()
-
-    def _decoded(self, line: bytes) -> wire.Event:
-        try:
-            return wire.decode_event(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise ControlError(f"the simulator's answer makes no sense: {e}") from e
 
 
 class _Keys:

@@ -1,6 +1,7 @@
 """Who has a USSD session open, whose turn it is, and what is in the inboxes. No I/O.
 
-The network's half of the simulator: at most one session for each number, and exactly one `End` for each `Begin`.
+The network's half of the simulator: at most one session for each number, and exactly one `End` for each `Begin`. A
+session is with one account, and no other has a say in it.
 Methods return what to tell the SSMI client (`ToClient`) and the telephones (`ToPhone`), in order.
 """
 
@@ -20,6 +21,7 @@ SMS_SEPTETS = 160
 SMS_UCS2_UNITS = 70
 INBOX_MESSAGES = 100  # of one number; older ones go
 INBOXES = 10_000  # numbers; the one written to least recently goes
+SESSIONS = 100_000  # open at a time
 NETWORK = "65501"  # South Africa's first operator: in an IMSI, and as the SPID
 
 
@@ -29,6 +31,7 @@ class Refused(RichmondError):
 
 @dataclass(frozen=True, slots=True)
 class ToClient:
+    account: str
     line: Event
 
 
@@ -42,6 +45,7 @@ Action = ToClient | ToPhone
 
 @dataclass(slots=True)
 class _Session:
+    account: str
     code: str
     genfields: tuple[str, ...]
     menu_shown: bool  # it is the subscriber's turn
@@ -72,13 +76,15 @@ class Subscribers:
 
     # ---- the telephone's keys ----
 
-    def dial(self, msisdn: str, code: str, now: float) -> list[Action]:
+    def dial(self, msisdn: str, code: str, now: float, account: str) -> list[Action]:
         if not code.startswith(("*", "#")):
             raise Refused(f"{code!r} is not a USSD code: it begins with * or #, as in *120*663#")
         if msisdn in self._sessions:
             raise Refused(f"{msisdn} has a session open: answer it or hang up first")
+        if len(self._sessions) >= SESSIONS:
+            raise Refused(f"the network is busy: {SESSIONS} sessions are open")
         self.counters["dialled"] += 1
-        return self._begin(msisdn, code, now)
+        return self._begin(msisdn, code, now, account)
 
     def answer(self, msisdn: str, text: str, now: float) -> list[Action]:
         session = self._open(msisdn)
@@ -105,6 +111,11 @@ class Subscribers:
             due += self.time_out(next(iter(self._sessions)))
         return due
 
+    def account_of(self, msisdn: str) -> str | None:
+        """With whom the session of this number is; None without a session."""
+        session = self._sessions.get(msisdn)
+        return None if session is None else session.account
+
     def lose(self, msisdn: str) -> list[Action]:
         """What the subscriber sent could go nowhere: the network ends the session."""
         self._open(msisdn)
@@ -112,10 +123,9 @@ class Subscribers:
 
     # ---- the application, through the SSMI client ----
 
-    def reply(self, msisdn: str, text: str, now: float, *, last: bool) -> list[Action]:
-        session = self._sessions.get(msisdn)
+    def reply(self, msisdn: str, text: str, now: float, account: str, *, last: bool) -> list[Action]:
+        session = self._session_with(account, msisdn)
         if session is None:
-            self.counters["replies_without_session"] += 1
             return []
         self.counters["replies"] += 1
         menu = self._menu(msisdn, text, open=not last)
@@ -125,19 +135,18 @@ class Subscribers:
         self._touch(msisdn, session, now)
         return [menu]
 
-    def redirect(self, msisdn: str, code: str, now: float) -> list[Action]:
-        if msisdn not in self._sessions:
-            self.counters["replies_without_session"] += 1
+    def redirect(self, msisdn: str, code: str, now: float, account: str) -> list[Action]:
+        if self._session_with(account, msisdn) is None:
             return []
         self.counters["redirected"] += 1
-        return [self._end(msisdn, "redirect"), *self._begin(msisdn, code, now)]
+        return [self._end(msisdn, "redirect"), *self._begin(msisdn, code, now, account)]
 
-    def push(self, msisdn: str, text: str, now: float) -> list[Action]:
-        if msisdn in self._sessions:
+    def push(self, msisdn: str, text: str, now: float, account: str) -> list[Action]:
+        if msisdn in self._sessions or len(self._sessions) >= SESSIONS:
             self.counters["pushes_while_busy"] += 1
             return []
         self.counters["pushed"] += 1
-        session = self._enter(msisdn, "", now)
+        session = self._enter(msisdn, "", now, account)
         session.menu_shown = True
         return [ToPhone(Begin(msisdn, "")), self._menu(msisdn, text, open=True)]
 
@@ -163,14 +172,22 @@ class Subscribers:
             raise Refused(f"{msisdn} has no session open")
         return session
 
-    def _begin(self, msisdn: str, code: str, now: float) -> list[Action]:
-        session = self._enter(msisdn, code, now)
+    def _session_with(self, account: str, msisdn: str) -> _Session | None:
+        """For what an application says; None, and counted, if it has no session there."""
+        session = self._sessions.get(msisdn)
+        if session is not None and session.account == account:
+            return session
+        self.counters["replies_without_session"] += 1
+        return None
+
+    def _begin(self, msisdn: str, code: str, now: float, account: str) -> list[Action]:
+        session = self._enter(msisdn, code, now, account)
         return [ToPhone(Begin(msisdn, code)), self._line(msisdn, session, UssdType.NEW, code)]
 
-    def _enter(self, msisdn: str, code: str, now: float) -> _Session:
+    def _enter(self, msisdn: str, code: str, now: float, account: str) -> _Session:
         self._opened += 1
         genfields = (imsi(msisdn), "1", "1", str(self._opened), "")
-        session = _Session(code, genfields, menu_shown=False, deadline=now + self.timeout_s)
+        session = _Session(account, code, genfields, menu_shown=False, deadline=now + self.timeout_s)
         self._sessions[msisdn] = session
         return session
 
@@ -191,8 +208,10 @@ class Subscribers:
 
     def _line(self, msisdn: str, session: _Session, ussd_type: UssdType, text: str) -> ToClient:
         if self.extended:
-            return ToClient(ExtendedUssd(msisdn, ussd_type, PHASE_DIALOGUE, session.genfields, text))
-        return ToClient(Ussd(msisdn, ussd_type, PHASE_DIALOGUE, text))
+            line: Event = ExtendedUssd(msisdn, ussd_type, PHASE_DIALOGUE, session.genfields, text)
+        else:
+            line = Ussd(msisdn, ussd_type, PHASE_DIALOGUE, text)
+        return ToClient(session.account, line)
 
 
 def imsi(msisdn: str) -> str:

@@ -21,18 +21,26 @@ from gevent.event import Event
 from richmond.settings import SimulatorSettings
 from richmond.simulator.server import serve
 
-path, port, timeout_s, extended = sys.argv[1:]
+path, port, timeout_s, extended, accounts = sys.argv[1:]
 until = Event()
 signal_handler(signal.SIGTERM, until.set)
 settings = SimulatorSettings(True, int(port), Path(path), "richmond", "pa,ss", float(timeout_s), extended == "1")
-serve(settings, on_ready=lambda host, port: print(port, flush=True), until=until)
+serve(
+    settings,
+    on_ready=lambda host, port: print(port, flush=True),
+    until=until,
+    accounts=dict(account.split(":") for account in accounts.split()),
+    first_sequence=1,
+)
 """
 
 
 class Host:
-    def __init__(self, directory, *, timeout_s=20.0, extended=False, port=0):
+    """`accounts`: "user:password user:password"; without any it has one, richmond with pa,ss."""
+
+    def __init__(self, directory, *, timeout_s=20.0, extended=False, port=0, accounts=""):
         self.socket = Path(directory) / "simulator.sock"
-        arguments = [str(self.socket), str(port), str(timeout_s), "1" if extended else "0"]
+        arguments = [str(self.socket), str(port), str(timeout_s), "1" if extended else "0", accounts]
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
             stdout=subprocess.PIPE,
@@ -60,19 +68,19 @@ class Host:
         self.process.kill()
         self.process.communicate()
 
-    def client(self, password="pa,ss", login=True):
-        return Client(self.port, password, login)
+    def client(self, password="pa,ss", login=True, user="richmond"):
+        return Client(self.port, password, login, user)
 
     def phone(self):
         return Phone(self.socket)
 
 
 class Client:
-    def __init__(self, port, password, login):
+    def __init__(self, port, password, login, user):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
         self._half = b""
         if login:
-            self.send(f"SSMI,1,richmond,{password}")
+            self.send(f"SSMI,1,{user},{password}")
             assert self.line() == "SSMI,101,1"
 
     def __enter__(self):

@@ -52,8 +52,8 @@ class Client:
         return [action.line for action in done]
 
 
-def make_gateway(*, extended=False, timeout_s=20.0):
-    return Gateway(username="richmond", password="pa,ss", session_timeout_s=timeout_s, extended=extended)
+def make_gateway(accounts=None, *, extended=False, timeout_s=20.0):
+    return Gateway(accounts or {"richmond": "pa,ss"}, session_timeout_s=timeout_s, extended=extended)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def client(gateway):
 @pytest.mark.parametrize("line", ["SSMI,1,richmond,wrong", "SSMI,1,other,pa,ss", "SSMI,1,,"])
 def test_a_wrong_login_is_refused_and_the_connection_closed(gateway, line):
     assert Client(gateway).says(line) == [Send(1, Nack("1")), Close(1)]
-    assert gateway.logged_in is None
+    assert gateway.logged_in == {}
 
 
 @pytest.mark.parametrize("line", ["SSMI,3", "SSMI,110,27831112222,2,hi", "SSMI,777", "SSMI,99"])
@@ -92,7 +92,7 @@ def test_a_second_login_pushes_the_first_out_with_its_address(gateway, client):
     assert client.says("SSMI,3") == []
     assert second.gets("SSMI,3") == [Ack("2")]
     gateway.disconnected(1)
-    assert gateway.logged_in == 2
+    assert gateway.logged_in == {"richmond": 2}
 
 
 def test_a_refused_second_login_leaves_the_first_alone(gateway, client):
@@ -106,7 +106,7 @@ def test_a_client_may_log_in_again_on_its_own_connection(client):
 
 def test_logout_closes_and_what_follows_is_not_heard(gateway, client):
     assert client.says("SSMI,3", "SSMI,99", "SSMI,3") == [Send(1, Ack("2")), Close(1)]
-    assert gateway.logged_in is None
+    assert gateway.logged_in == {}
 
 
 @pytest.mark.parametrize(
@@ -325,3 +325,221 @@ def test_an_sms_that_no_telephone_could_send_is_refused(gateway, client, sms):
 def test_an_sms_from_a_telephone_needs_a_client(gateway):
     with pytest.raises(Refused, match="no client"):
         gateway.sms(PHONE, wire.SendSms(text="hi"))
+
+
+# ---- several accounts ----
+
+BANK, SHOP = "SSMI,1,bank,one", "SSMI,1,shop,two"
+
+
+@pytest.fixture
+def two():
+    return make_gateway({"bank": "one", "shop": "two"})
+
+
+def test_accounts_are_logged_in_side_by_side_and_each_pushes_out_its_own(two):
+    bank, shop, second = Client(two, 1), Client(two, 2), Client(two, 3, "10.0.0.3")
+    assert bank.gets(BANK) == [Ack("1")]
+    assert shop.gets(SHOP) == [Ack("1")]
+    assert bank.gets("SSMI,3") == [Ack("2")]
+    assert second.says(SHOP) == [Send(2, RemoteLogout("10.0.0.3")), Close(2), Send(3, Ack("1"))]
+    assert two.logged_in == {"bank": 1, "shop": 3}
+
+
+@pytest.mark.parametrize("line", ["SSMI,1,bank,two", "SSMI,1,shop,one", "SSMI,1,other,one"])
+def test_each_account_has_its_own_password(two, line):
+    assert Client(two).says(line) == [Send(1, Nack("1")), Close(1)]
+
+
+def test_a_client_may_become_another_account(two):
+    client = Client(two)
+    assert client.gets(BANK, SHOP) == [Ack("1"), Ack("1")]
+    assert two.logged_in == {"shop": 1}
+
+
+@pytest.mark.parametrize(("account", "connection"), [("", 1), ("bank", 1), ("shop", 2)])
+def test_a_telephone_reaches_the_first_account_or_the_one_it_names(two, account, connection):
+    Client(two, 2).says(SHOP)
+    Client(two, 1).says(BANK)
+    assert two.dial(PHONE, "*1#", 0.0, account)[1] == Send(connection, Ussd(PHONE, "1", "2", "*1#"))
+    (sms,) = two.sms(PHONE, wire.SendSms(text="hi", account=account))
+    assert sms.connection == connection
+    assert two.hangup(PHONE)[0].connection == connection
+
+
+def test_who_is_not_there_is_said_by_name(two):
+    Client(two, 2).says(SHOP)
+    with pytest.raises(Refused, match="no client logged in as bank"):
+        two.dial(PHONE, "*1#", 0.0)
+    with pytest.raises(Refused, match="no account post: there is bank, shop"):
+        two.dial(PHONE, "*1#", 0.0, "post")
+
+
+def test_a_session_waits_for_its_own_account_only(two):
+    shop = Client(two, 2)
+    shop.says(SHOP)
+    Client(two, 1).says(BANK)
+    two.dial(PHONE, "*1#", 0.0, "bank")
+    assert shop.says("SSMI,110,27831112222,3,not mine") == []
+    two.disconnected(1)
+    assert two.answer(PHONE, "1", 1.0) == [ToPhone(End(PHONE, "no-client"))]
+
+
+# ---- delivery reports on request ----
+
+
+def report(**given):
+    return wire.SetReport(**given)
+
+
+SUBMIT = "SSMI,2,0,27831112222,hi"
+SEQ, INBOX = Send(1, Seq(PHONE, "1")), ToPhone(Message(PHONE, "text", text="hi"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "actions"),
+    [
+        *(([report(code=code)], [SEQ, Send(1, DeliveryReport(PHONE, "1", code))]) for code in ("1", "5", "77", "odd")),
+        ([report(msisdn=PHONE, code="2")], [SEQ, Send(1, DeliveryReport(PHONE, "1", "2"))]),
+        ([report(msisdn="1", code="2")], [SEQ, Send(1, DeliveryReport(PHONE, "1", "0")), INBOX]),
+        ([report(seq=False)], [Send(1, DeliveryReport(PHONE, "1", "0")), INBOX]),
+        ([report(report=False)], [SEQ, INBOX]),
+        ([report(seq=False, report=False)], [INBOX]),
+        ([report(delay_s=1.5)], [SEQ, INBOX]),
+        ([report(code="2", delay_s=1.5)], [SEQ]),
+        ([report(code="2"), report(reset=True)], [SEQ, Send(1, DeliveryReport(PHONE, "1", "0")), INBOX]),
+    ],
+)
+def test_an_sms_gets_the_sequence_and_the_report_that_were_asked_for(gateway, client, rules, actions):
+    for rule in rules:
+        gateway.set_report(rule)
+    assert client.says(SUBMIT) == actions
+
+
+def test_a_delayed_report_comes_at_its_time(gateway, client):
+    gateway.set_report(report(code="5", delay_s=1.5))
+    client.says(SUBMIT, now=10.0)
+    gateway.dial("1", "*1#", 10.0)
+    assert gateway.deadline() == 11.5
+    assert gateway.tick(11.4) == []
+    assert gateway.tick(11.5) == [Send(1, DeliveryReport(PHONE, "1", "5"))]
+    assert gateway.deadline() == 30.0
+
+
+def test_a_delayed_report_goes_to_whoever_is_logged_in_then_and_is_lost_without(gateway, client):
+    gateway.set_report(report(delay_s=1.0))
+    client.says(SUBMIT, SUBMIT, now=0.0)
+    gateway.disconnected(1)
+    second = Client(gateway, 2)
+    second.says(LOGIN)
+    assert gateway.tick(1.0) == [Send(2, DeliveryReport(PHONE, n, "0")) for n in ("1", "2")]
+    second.says(SUBMIT, now=1.0)
+    gateway.disconnected(2)
+    assert gateway.tick(2.0) == []
+    assert gateway.counters["lines_lost"] == 1
+
+
+@pytest.mark.parametrize("rule", [report(code=""), report(code="a,b"), report(code="1\r"), report(msisdn="+27")])
+def test_a_rule_that_no_line_could_carry_is_refused(gateway, rule):
+    with pytest.raises(Refused):
+        gateway.set_report(rule)
+
+
+# ---- faults on request ----
+
+
+def nack(code, times=1, account=""):
+    return wire.SetNack(code=code, times=times, account=account)
+
+
+def fault(name, **given):
+    return wire.SetFault(name=name, **given)
+
+
+@pytest.mark.parametrize("code", ["1", "4"])
+def test_a_nack_of_a_login_refuses_the_next_one(gateway, code):
+    gateway.set_nack(nack(code))
+    assert Client(gateway).says(LOGIN) == [Send(1, Nack(code)), Close(1)]
+    assert Client(gateway, 2).gets(LOGIN) == [Ack("1")]
+
+
+@pytest.mark.parametrize("code", ["2", "3"])
+def test_a_nack_of_a_line_refuses_the_next_ones_that_are_no_link_checks(gateway, client, code):
+    gateway.set_nack(nack(code, times=2))
+    assert client.gets("SSMI,3", SUBMIT, "SSMI,3", SUBMIT) == [Ack("2"), Nack(code), Ack("2"), Nack(code)]
+    assert client.says(SUBMIT)[-1] == INBOX
+
+
+def test_a_nack_may_be_for_one_account(two):
+    two.set_nack(nack("4", account="shop"))
+    assert Client(two, 1).gets(BANK) == [Ack("1")]
+    assert Client(two, 2).says(SHOP) == [Send(2, Nack("4")), Close(2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "answer"),
+    [
+        ("mute", "SSMI,3", Ack("2")),
+        ("no-imsi", "SSMI,600,7,27831112222,", ImsiReply("7", PHONE, "655017831112222", "65501")),
+        ("no-login", LOGIN, Ack("1")),
+    ],
+)
+def test_what_is_not_answered_is_answered_again_when_it_is_over(gateway, client, name, line, answer):
+    gateway.set_fault(fault(name))
+    assert client.gets(line) == []
+    gateway.set_fault(fault(name, on=False))
+    assert client.gets(line) == [answer]
+    gateway.set_fault(fault(name, account="richmond"))
+    assert client.gets(line) == []
+    gateway.calm("")
+    assert client.gets(line) == [answer]
+
+
+def test_a_login_that_is_not_answered_is_none(gateway):
+    gateway.set_fault(fault("no-login"))
+    client = Client(gateway)
+    assert client.gets(LOGIN) == []
+    assert gateway.logged_in == {}
+    gateway.calm("")
+    assert client.gets(LOGIN) == [Ack("1")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda g: g.set_fault(fault("mute", on=False)), "mute is not on"),
+        (lambda g: g.set_fault(fault("mute", on=False, account="richmond")), "mute is not on for richmond"),
+        (lambda g: g.set_fault(fault("delay")), "how many seconds"),
+        (lambda g: g.set_fault(fault("mute", account="bank")), "no account bank"),
+        (lambda g: g.set_nack(nack("1", account="bank")), "no account bank"),
+        (lambda g: g.calm("bank"), "no account bank"),
+        (lambda g: g.clients("richmond"), "no client logged in"),
+        (lambda g: g.push_out(wire.PushOut()), "no client logged in"),
+        (lambda g: g.push_out(wire.PushOut(ip="a\rb")), "is no address"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(gateway, change, words):
+    with pytest.raises(Refused, match=words):
+        change(gateway)
+
+
+def test_another_client_may_be_pretended(two):
+    Client(two, 1).says(BANK)
+    Client(two, 2).says(SHOP)
+    assert two.push_out(wire.PushOut(account="shop")) == [Send(2, RemoteLogout("192.0.2.1")), Close(2)]
+    assert two.push_out(wire.PushOut(ip="10.9.8.7")) == [Send(1, RemoteLogout("10.9.8.7")), Close(1)]
+    assert two.logged_in == {}
+
+
+def test_whom_a_fault_of_all_meets_and_whom_that_of_an_account(two):
+    Client(two, 1).says(BANK)
+    Client(two, 2)
+    assert (two.clients(""), two.clients("bank")) == ([1, 2], [1])
+
+
+def test_sequences_begin_where_they_are_told():
+    gateway = Gateway({"richmond": "pa,ss"}, session_timeout_s=1.0, extended=False, first_sequence=12345)
+    client = Client(gateway)
+    client.says(LOGIN)
+    assert client.says(SUBMIT)[0] == Send(1, Seq(PHONE, "12345"))
+    assert gateway.sms(PHONE, wire.SendSms(text="x")) == [Send(1, MoSms(PHONE, "12346", "x"))]

@@ -11,6 +11,7 @@ from richmond.simulator.wire import Begin, End, Menu, Message
 from richmond.ssmi.codec import Ussd
 
 PHONE = "27831112222"
+BANK = "bank"
 
 
 @pytest.fixture
@@ -19,29 +20,49 @@ def subscribers():
 
 
 def test_a_second_dial_is_refused_while_a_session_is_open(subscribers):
-    subscribers.dial(PHONE, "*1#", 0.0)
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
     with pytest.raises(Refused, match="has a session open"):
-        subscribers.dial(PHONE, "*2#", 1.0)
+        subscribers.dial(PHONE, "*2#", 1.0, BANK)
 
 
 @pytest.mark.parametrize("code", ["", "120", "hello", " *1#"])
 def test_what_is_no_code_is_refused(subscribers, code):
     with pytest.raises(Refused, match="begins with"):
-        subscribers.dial(PHONE, code, 0.0)
+        subscribers.dial(PHONE, code, 0.0, BANK)
 
 
 def test_an_answer_before_the_menu_is_refused(subscribers):
-    subscribers.dial(PHONE, "*1#", 0.0)
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
     with pytest.raises(Refused, match="no menu"):
         subscribers.answer(PHONE, "1", 1.0)
 
 
 def test_one_menu_takes_one_answer(subscribers):
-    subscribers.dial(PHONE, "*1#", 0.0)
-    subscribers.reply(PHONE, "menu", 1.0, last=False)
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
+    subscribers.reply(PHONE, "menu", 1.0, BANK, last=False)
     subscribers.answer(PHONE, "1", 2.0)
     with pytest.raises(Refused, match="no menu"):
         subscribers.answer(PHONE, "1", 2.0)
+
+
+def test_another_account_has_no_say_in_a_session(subscribers):
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
+    assert subscribers.account_of(PHONE) == BANK
+    assert subscribers.reply(PHONE, "menu", 1.0, "shop", last=True) == []
+    assert subscribers.redirect(PHONE, "*2#", 1.0, "shop") == []
+    assert subscribers.push(PHONE, "menu", 1.0, "shop") == []
+    assert subscribers.counters["replies_without_session"] == 2
+    assert subscribers.counters["pushes_while_busy"] == 1
+    assert subscribers.reply(PHONE, "menu", 1.0, BANK, last=False) == [ToPhone(Menu(PHONE, "menu", True))]
+
+
+def test_sessions_are_bounded(subscribers, monkeypatch):
+    monkeypatch.setattr(module, "SESSIONS", 1)
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
+    with pytest.raises(Refused, match="the network is busy"):
+        subscribers.dial("1", "*1#", 0.0, BANK)
+    assert subscribers.push("1", "menu", 0.0, BANK) == []
+    assert len(subscribers) == 1
 
 
 @pytest.mark.parametrize("key", ["hangup", "time_out", "lose"])
@@ -51,21 +72,21 @@ def test_what_needs_a_session_is_refused_without_one(subscribers, key):
 
 
 def test_a_session_times_out_after_its_last_sign_of_life(subscribers):
-    subscribers.dial(PHONE, "*1#", 0.0)
-    subscribers.reply(PHONE, "menu", 15.0, last=False)
+    subscribers.dial(PHONE, "*1#", 0.0, BANK)
+    subscribers.reply(PHONE, "menu", 15.0, BANK, last=False)
     assert subscribers.deadline() == 35.0
     assert subscribers.expire(34.9) == []
     assert subscribers.expire(35.0) == [
-        ToClient(Ussd(PHONE, "4", "2", "Timeout")),
+        ToClient(BANK, Ussd(PHONE, "4", "2", "Timeout")),
         ToPhone(End(PHONE, "timeout")),
     ]
     assert subscribers.deadline() is None
 
 
 def test_sessions_time_out_in_the_order_of_their_deadlines(subscribers):
-    subscribers.dial("1", "*1#", 0.0)
-    subscribers.dial("2", "*1#", 1.0)
-    subscribers.reply("1", "menu", 2.0, last=False)
+    subscribers.dial("1", "*1#", 0.0, BANK)
+    subscribers.dial("2", "*1#", 1.0, BANK)
+    subscribers.reply("1", "menu", 2.0, BANK, last=False)
     assert [a.news.msisdn for a in subscribers.expire(30.0) if isinstance(a, ToPhone)] == ["2", "1"]
 
 
@@ -139,7 +160,7 @@ class Calls(RuleBasedStateMachine):
     @rule(msisdn=NUMBERS)
     def dial(self, msisdn):
         was_open = msisdn in self.open
-        assert self.try_to(self.subscribers.dial, msisdn, "*1#", self.now) != was_open
+        assert self.try_to(self.subscribers.dial, msisdn, "*1#", self.now, BANK) != was_open
 
     @rule(msisdn=NUMBERS)
     def answer(self, msisdn):
@@ -156,15 +177,15 @@ class Calls(RuleBasedStateMachine):
 
     @rule(msisdn=NUMBERS, last=OPEN_ENDED)
     def reply(self, msisdn, last):
-        self.follow(self.subscribers.reply(msisdn, "text", self.now, last=last))
+        self.follow(self.subscribers.reply(msisdn, "text", self.now, BANK, last=last))
 
     @rule(msisdn=NUMBERS)
     def redirect(self, msisdn):
-        self.follow(self.subscribers.redirect(msisdn, "*2#", self.now))
+        self.follow(self.subscribers.redirect(msisdn, "*2#", self.now, BANK))
 
     @rule(msisdn=NUMBERS)
     def push(self, msisdn):
-        self.follow(self.subscribers.push(msisdn, "text", self.now))
+        self.follow(self.subscribers.push(msisdn, "text", self.now, BANK))
 
     @rule(seconds=st.floats(0, 12))
     def time_passes(self, seconds):
