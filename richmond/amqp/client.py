@@ -117,7 +117,7 @@ class Client:
     ) -> None:
         """Publish persistent, mandatory and confirmed. Never blocks; kept while RabbitMQ is away.
 
-        It leaves soon, together with what comes at the same time; `hold`: not before `flush` or `flush_soon`. What
+        It leaves soon, together with what comes at the same time; `hold`: not before `flush` or `flush_later`. What
         callbacks publish or acknowledge leaves when the reader has handled all that it read.
 
         `on_done`, once: None when RabbitMQ has it, else "unroutable" or "refused". Not called for what is still
@@ -132,11 +132,11 @@ class Client:
         if connection is not None:
             connection.flush()
 
-    def flush_soon(self) -> None:
-        """Have the connection's writer send what is held."""
+    def flush_later(self) -> None:
+        """Send what is buffered in a moment, together with what comes until then."""
         connection = self._connection
         if connection is not None:
-            connection.flush_soon()
+            connection.flush_later()
 
     @property
     def stands_in(self) -> bool:
@@ -144,13 +144,14 @@ class Client:
         connection = self._connection
         return connection is None or connection.stands_in
 
-    def attend(self, guest: Guest, timeout_s: float | None = None) -> bool | None:
+    def attend(self, guest: Guest, timeout_s: float | None = None, patient: bool = False) -> bool | None:
         """Send what is held, and read, in this thread, until `guest` has something to do; see EventIO.attend.
 
-        Callbacks run in this thread meanwhile. None without a connection, too: `on_state` tells of the next.
+        Callbacks run in this thread meanwhile. `patient`: acknowledgements may wait for a moment, to leave with more.
+        None without a connection, too: `on_state` tells of the next.
         """
         connection = self._connection
-        return None if connection is None else connection.attend(guest, timeout_s)
+        return None if connection is None else connection.attend(guest, timeout_s, patient)
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Have `on_delivery` called, in the reader, for every message. Remembered until `cancel`."""

@@ -79,7 +79,7 @@ class EventConnection(Connection):
         self.write = self._io.write
         self.write_late = self._io.write_late
         self.flush = self._io.flush
-        self.flush_soon = self._io.flush_soon
+        self.flush_later = self._io.flush_later
         self.attend = self._io.attend
 
     @property

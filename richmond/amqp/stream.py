@@ -26,6 +26,7 @@ from richmond.amqp.locks import short_lock
 from richmond.linux import Alarm
 
 ABSENT_S = 0.002  # longer than a quick handler takes, shorter than anybody notices
+LINGER_S = 0.001  # the least that poll() knows
 
 _READ_BYTES = 65536
 
@@ -69,6 +70,7 @@ class EventIO(IO):
         self._late: list[Callable[[], bytes]] = []
         self._busy = False  # somebody is in send()
         self._asleep = False  # the writer waits for _wake
+        self._lingers = False  # it has been woken to wait a moment more
         self._down = False
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -132,12 +134,13 @@ class EventIO(IO):
         wake, self._asleep = self._asleep, False
         return wake
 
-    def flush_soon(self) -> None:
-        """Have the writer send what is held."""
+    def flush_later(self) -> None:
+        """Have the writer send what is held once LINGER_S has passed, unless it leaves before."""
         with self._lock:
             wake = self._asleep and bool(self._out or self._late)
             if wake:
                 self._asleep = False
+                self._lingers = True
         if wake:
             self._wake.release()
 
@@ -204,9 +207,10 @@ class EventIO(IO):
         """The reader's thread has the duty, not a guest."""
         return self._alarm is None or self._duty.locked()
 
-    def attend(self, guest: Guest, timeout_s: float | None) -> bool | None:
+    def attend(self, guest: Guest, timeout_s: float | None, patient: bool = False) -> bool | None:
         """Send what is held, and read until the guest has something to do, is rung for, or `timeout_s` has passed.
 
+        `patient`: what was written late may wait for LINGER_S, to leave with what comes then.
         True if it was rung for. None if it cannot have the duty: it is rung for when it can.
         """
         if not self._duty.acquire(blocking=False):
@@ -217,7 +221,7 @@ class EventIO(IO):
                 return None
             self._alarm.cancel()
             try:
-                return self._attend(guest, timeout_s)
+                return self._attend(guest, timeout_s, patient)
             except Exception as e:  # broad on purpose: as in _read
                 self._end(e)
                 return True
@@ -226,19 +230,23 @@ class EventIO(IO):
         finally:
             self._duty.release()
 
-    def _attend(self, guest: Guest, timeout_s: float | None) -> bool:
+    def _attend(self, guest: Guest, timeout_s: float | None, patient: bool) -> bool:
         assert self.socket is not None
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         poll = select.poll()
         poll.register(guest.fileno(), select.POLLIN)
         poll.register(self.socket.fileno(), select.POLLIN)
         while True:
-            self.flush()
-            wait_s = self._tick_s / 2 if self._tick_s else None
+            lingers = patient and bool(self._late) and not self._out
+            if not lingers:
+                self.flush()
+            wait_s = LINGER_S if lingers else self._tick_s / 2 if self._tick_s else None
             if ends is not None:
                 left_s = max(0.0, ends - time.monotonic())
                 wait_s = left_s if wait_s is None else min(wait_s, left_s)
             found = poll.poll(None if wait_s is None else wait_s * 1000)
+            if lingers and not found:
+                self.flush()
             rung = len(found) > 1 or (len(found) == 1 and found[0][0] == guest.fileno())
             if len(found) > rung:
                 self._take(self._receive_now())
@@ -345,6 +353,9 @@ class EventIO(IO):
                     self._asleep = True
             if not full:
                 self._wake.acquire()
+                if self._lingers:
+                    self._lingers = False
+                    time.sleep(LINGER_S)
                 continue
             self.flush()
             with self._lock:

@@ -51,6 +51,8 @@ MAX_UNCONFIRMED = 1000
 # While messages wait, what was published leaves with what the next ones publish, but no later than this.
 _LOOK_S = 0.001
 
+PATIENT = 10  # with a lower prefetch, an acknowledgement is what RabbitMQ waits for
+
 DEFAULT_LONG = "cut"  # what a broker does with a long text unless it is told
 _NOTHING: dict[str, Any] = {}
 _ANSWERS = {"session": "session", "in_reply_to": "id"}  # keys of a reply, from those of its message
@@ -125,7 +127,7 @@ class _Runtime:
         self._client = Client(
             job.amqp, name=job.slot, topology=topo, on_state=self._link_changed, on_read=self._on_read
         )
-        self._inbox = Inbox(self._client.attend)
+        self._inbox = Inbox(self._attend)
 
     def run(self, worker_class: type[RichmondWorker], files: dict[str, str], lifeline_fd: int | None) -> None:
         signal.signal(signal.SIGTERM, self._stop)
@@ -146,11 +148,12 @@ class _Runtime:
             self._client.close(max(0.0, ends - time.monotonic()))
 
     def _loop(self, files: dict[str, str]) -> None:
-        """Until told to stop. Idle, it sleeps: nothing wakes it but a message or a signal."""
+        """Until told to stop. Idle, it sleeps, but for a turn now and then that shows the master that it lives."""
         ready = False
+        turn_s = self._job.worker.liveness_interval_s or None
         while not self._stopping:
             self._row.turn(time.monotonic())
-            delivery = self._inbox.take()
+            delivery = self._inbox.take(turn_s)
             # A first message may come before the news that the link is up, and take longer than any start-timeout.
             if not ready and (delivery is not None or self._client.state.name == "up"):
                 ready = True
@@ -339,6 +342,10 @@ class _Runtime:
         self._inbox.ring()
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means at once
+
+    def _attend(self, inbox: Inbox, timeout_s: float | None) -> bool | None:
+        # Where RabbitMQ may deliver more all the same, acknowledgements wait for the next replies: half the packets.
+        return self._client.attend(inbox, timeout_s, patient=self._prefetch.value >= PATIENT)
 
     def _on_read(self) -> None:
         self._inbox.read()

@@ -637,6 +637,40 @@ def test_what_a_guest_held_when_it_went_away_is_sent_for_it(attend, names, broke
     wait_until(lambda: done == [None])  # nobody flushes
 
 
+def unacknowledged(broker, queue):
+    info = broker.eval(
+        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{broker.info.vhost}">>, queue, <<"{queue}">>)), '
+        "[{_, N}] = rabbit_amqqueue:info(Q, [messages_unacknowledged]), N."
+    )
+    return int(info)
+
+
+def test_acknowledgements_that_wait_for_company_leave_without_it(make, attend, names, broker):
+    queue = names.queues[0].name
+    attendant = attend(broker.settings(), names)
+    for text in b"one", b"two":
+        attendant.client.publish(names.exchanges[0][0], "a", text)
+        assert attendant.take() == text
+
+    def watch():
+        wait_until(lambda: unacknowledged(broker, queue) == 0)
+        attendant.inbox.ring()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert attendant.client.attend(attendant.inbox, 60, patient=True) is True  # rung for
+    watcher.join()
+    plain = make()
+    sink = []
+    plain.consume(names.queues[1].name, 5, sink.append)
+    plain.publish(names.exchanges[0][0], "b", b"three")
+    wait_until(lambda: sink)
+    assert unacknowledged(broker, names.queues[1].name) == 1
+    plain.ack(sink[0], hold=True)
+    plain.flush_later()
+    wait_until(lambda: unacknowledged(broker, names.queues[1].name) == 0)
+
+
 def test_a_guest_gets_everything_through_resets_in_mid_frame(make, attend, names, broker):
     proxy = Proxy(broker.info.port)
     attendant = attend(broker.settings(port=proxy.port, reconnect_max_s=0.2), names)
