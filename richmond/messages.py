@@ -254,13 +254,15 @@ _T = TypeVar("_T")
 _Kinds = dict[str, type[_T]]
 
 _encoder = msgspec.json.Encoder()
-_message_decoder = msgspec.json.Decoder(UssdMessage)
-_reply_decoder = msgspec.json.Decoder(UssdReply)
-_object_decoder = msgspec.json.Decoder(dict[str, Any])
+_decode_message = msgspec.json.Decoder(UssdMessage).decode
+_decode_reply = msgspec.json.Decoder(UssdReply).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     struct: msgspec.json.Decoder(struct) for struct in (*_INBOUND.values(), *_OUTBOUND.values())
 }
+
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # and a ValidationError is a DecodeError
 
 
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
@@ -277,22 +279,31 @@ def decode_inbound(body: bytes) -> Inbound:
 
 def decode_outbound(body: bytes) -> Outbound:
     try:
-        return _reply_decoder.decode(body)  # nearly all are
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _decode_reply(body)  # nearly all are
+    except _UNDECODABLE:
         return _decode_kind(_OUTBOUND, body)
 
 
 def decode_message(body: bytes) -> UssdMessage:
-    return _decode(_message_decoder, body)
+    try:
+        return _decode_message(body)
+    except _UNDECODABLE as e:
+        raise _refusal(e) from e
 
 
 def decode_reply(body: bytes) -> UssdReply:
-    return _decode(_reply_decoder, body)
+    try:
+        return _decode_reply(body)
+    except _UNDECODABLE as e:
+        raise _refusal(e) from e
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
     """Any JSON object: what `RichmondWorker.consume` gets."""
-    return _decode(_object_decoder, body)
+    try:
+        return _decode_object(body)
+    except _UNDECODABLE as e:
+        raise _refusal(e) from e
 
 
 def inbound(data: object) -> Inbound:
@@ -305,16 +316,13 @@ def outbound(data: object) -> Outbound:
     return _convert(_OUTBOUND, data)
 
 
-def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """The error's detail never quotes the text of the message."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as e:
-        raise MessageError("invalid-message", _short(e)) from e
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise MessageError("invalid-json", _short(e)) from e
-    except RecursionError as e:  # a thousand brackets
-        raise MessageError("invalid-json", "nested too deeply") from e
+def _refusal(error: Exception) -> MessageError:
+    """Its detail never quotes the text of the message."""
+    if isinstance(error, msgspec.ValidationError):
+        return MessageError("invalid-message", _short(error))
+    if isinstance(error, RecursionError):  # a thousand brackets
+        return MessageError("invalid-json", "nested too deeply")
+    return MessageError("invalid-json", _short(error))
 
 
 def _short(error: Exception) -> str:
@@ -324,16 +332,18 @@ def _short(error: Exception) -> str:
 
 
 def _decode_kind(kinds: _Kinds[_T], body: bytes) -> _T:
-    struct = _struct(kinds, _decode(_kind_decoder, body).kind)
-    decoder: msgspec.json.Decoder[_T] = _decoders[struct]
-    return _decode(decoder, body)
+    try:
+        decoder: msgspec.json.Decoder[_T] = _decoders[_struct(kinds, _kind_decoder.decode(body).kind)]
+        return decoder.decode(body)
+    except _UNDECODABLE as e:
+        raise _refusal(e) from e
 
 
 def _convert(kinds: _Kinds[_T], data: object) -> _T:
     try:
         return msgspec.convert(data, _struct(kinds, msgspec.convert(data, _Kind).kind))
     except msgspec.ValidationError as e:
-        raise MessageError("invalid-message", _short(e)) from None
+        raise _refusal(e) from None
 
 
 def _struct(kinds: _Kinds[_T], kind: str) -> type[_T]:
