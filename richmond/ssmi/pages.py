@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from richmond.ssmi.text import USSD_SEPTETS, sms_fits, ussd_fits
 
-MAX_MORE = 30  # characters of `more_text`: that leaves room for a text beside it, in any alphabet
+_WIDEST = "\N{GRINNING FACE}"  # no character takes more: with it a text is UCS-2, and it takes two units
 
 
 def cut(text: str) -> str:
@@ -25,11 +25,14 @@ def cut(text: str) -> str:
 def pages(text: str, more_text: str) -> list[str]:
     """The USSD strings that carry the text; all but the last end with a line that is `more_text`.
 
-    A page ends at the end of a line where that fills at least half of it. Only a blank text has an empty page.
+    A page ends at the end of a line where that fills at least half of it. Only a blank text has an empty page. Of a
+    `more_text` that leaves no room for the text, as much is there as does.
     """
     if ussd_fits(text):
         return [text]
-    tail = f"\n{more_text[:MAX_MORE]}"
+    tail = f"\n{more_text}"
+    while not ussd_fits(tail + _WIDEST):
+        tail = tail[:-1]
     found = []
     rest = text.strip()
     while not ussd_fits(rest):

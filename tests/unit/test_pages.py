@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from richmond.ssmi.pages import MAX_MORE, cut, pages, sms_parts
+from richmond.ssmi.pages import cut, pages, sms_parts
 from richmond.ssmi.text import sms_fits, ussd_fits
 
 ALPHABETS = ["a", "ab é\n", "[]€ ", "ê ", "\N{GRINNING FACE}a", "a\N{GRINNING FACE} \n", " \n\t", "日本 "]
 long_texts = st.sampled_from(ALPHABETS).flatmap(lambda letters: st.text(letters, min_size=60, max_size=700))
 texts = st.text(max_size=300) | long_texts | st.lists(long_texts, max_size=3).map("".join)
-more_texts = st.text(max_size=MAX_MORE) | st.just("# More")
+more_texts = st.text(max_size=38) | st.text("é#日", max_size=77) | st.just("# More")
 
 
 def letters(text: str) -> str:
