@@ -72,8 +72,8 @@ class Row:
         at = self._at
         times = self._times
         times[at + _BUSY] += now - times[at + _BEGAN]
+        times[at + _TURN] = now  # before the next: who sees no message in hand must see when the last one ended
         times[at + _BEGAN] = 0.0
-        times[at + _TURN] = now
         self._ints[at + (_HANDLED if ok else _FAILED)] += 1
 
     def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool) -> None:
@@ -90,6 +90,7 @@ class Row:
         at = self._at
         ints = self._ints[at : at + _CELLS]
         times = self._times[at : at + _CELLS]
+        began_at = times[_BEGAN]  # before the last turn: see `ended`
         return Reading(
             pid=ints[_PID],
             handled=ints[_HANDLED],
@@ -97,8 +98,8 @@ class Row:
             waiting=ints[_WAITING],
             busy_s=times[_BUSY],
             last_turn=times[_TURN],
-            began_at=times[_BEGAN] or None,
-            message=ints[_MESSAGE] if times[_BEGAN] else 0,
+            began_at=began_at or None,
+            message=ints[_MESSAGE] if began_at else 0,
             answered=ints[_ANSWERED],
             unanswered=ints[_UNANSWERED],
             dead_lettered=ints[_DEAD_LETTERED],

@@ -146,6 +146,8 @@ class WorkerSettings:
     sms_long: str = "split"  # split or refuse
     more_option: str = "#"  # the answer that asks for the next page
     more_text: str = "# More"  # the last line of a page that has a next one
+    task_timeout_s: float = 60.0  # with a message in hand for so long a worker hangs; 0: no limit
+    liveness_interval_s: float = 5.0  # an idle worker's loop takes a turn so often; 0: only when there is something
 
     @property
     def is_default(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from richmond.settings import Settings, WorkerSettings
 from richmond.supervisor import jobs, policy
 from richmond.supervisor.lifecycle import Slot, State
+from richmond.supervisor.liveness import Look
 
 ROWS = 8192  # of the scoreboard: more than twice as many workers as anybody runs on a host
 PROBE_FIRST_S = 60.0
@@ -52,6 +53,8 @@ class Fleet:
     stopping: bool = False
     amqp_up: bool = False  # while RabbitMQ is away no worker can become READY, and none is blamed for it
     next_row: int = 0  # of the scoreboard; taken in turn, so that one who drains keeps its own
+    look_due: float | None = None  # when `Looked` is due, monotonic; None: there is nobody to look at
+    silent_since: float = 0.0  # silence of workers before that proves nothing
 
     def put(self, cls: WorkerClass) -> Fleet:
         return replace(self, classes={**self.classes, cls.spec.name: cls})
@@ -105,6 +108,13 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What is seen of the workers that run, by slot."""
+
+    looks: Mapping[str, Look]
+
+
+@dataclass(frozen=True, slots=True)
 class AmqpChanged:
     """The master's own connection to RabbitMQ came or went."""
 
@@ -116,7 +126,7 @@ class Shutdown:
     now: bool  # the second signal, or the stop timeout: nobody waits any longer
 
 
-Event = jobs.Event | Started | Tick | Scale | Restart | Reloaded | Sampled | AmqpChanged | Shutdown
+Event = jobs.Event | Started | Tick | Scale | Restart | Reloaded | Sampled | Looked | AmqpChanged | Shutdown
 
 
 # What is to be done.

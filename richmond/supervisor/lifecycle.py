@@ -15,6 +15,7 @@ IMPORT_FAILED = 3  # exit code of a worker whose class cannot be imported: tryin
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 60.0
 KILL_AGAIN_S = 5.0  # SIGKILL is sent again to what is still there
+ABORT_S = 2.0  # a hung worker's time to print its stacks
 
 
 class State(StrEnum):
@@ -50,7 +51,7 @@ class Slot:
     due: float | None = None
     crashes: int = 0  # unexpected exits in a row; being stable sets it to 0
     stable: bool = False
-    doomed: str = ""  # why it was killed while STARTING; said when it has gone
+    doomed: str = ""  # why it was killed, although nobody wanted it to stop; said when it has gone
     cause: str = ""  # what the process said of its end, before it came
     last_error: str = ""
     traceback: str = ""
@@ -103,7 +104,15 @@ class Orphaned:
     """The spawner has died: the worker drains, and nobody will report its exit."""
 
 
-Event = Start | Stop | Forked | SpawnFailed | Ready | Exited | Due | KillNow | Orphaned
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """It makes no progress. `stopped`: by a signal, so that it cannot print its stacks."""
+
+    why: str
+    stopped: bool
+
+
+Event = Start | Stop | Forked | SpawnFailed | Ready | Exited | Due | KillNow | Orphaned | Hung
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +192,20 @@ def _not_ready(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: flo
     return slot, [Kill(slot.name, slot.pid, signal.SIGKILL)] if slot.pid is not None else []
 
 
-def _stable(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+def _running_due(slot: Slot, event: Event, now: float, rules: Rules, jitter: float) -> Result:
+    if slot.doomed:
+        return _kill(slot, event, now, rules, jitter)
     return replace(slot, stable=True, crashes=0, due=None), []
+
+
+def _hung(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+    """SIGABRT has it print its stacks and end; SIGKILL follows when that has not helped."""
+    assert isinstance(event, Hung)
+    if slot.doomed or slot.pid is None:
+        return slot, []
+    number, again_s = (signal.SIGKILL, KILL_AGAIN_S) if event.stopped else (signal.SIGABRT, ABORT_S)
+    slot = replace(slot, doomed=event.why, due=now + again_s)
+    return slot, [Kill(slot.name, slot.pid, number)]
 
 
 def _crashed(slot: Slot, event: Event, now: float, rules: Rules, jitter: float) -> Result:
@@ -218,7 +239,8 @@ def _orphaned(slot: Slot, event: Event, now: float, rules: Rules, jitter: float)
 
 def _stop(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
     kill: list[Action] = [Kill(slot.name, slot.pid, signal.SIGTERM)] if slot.pid is not None else []
-    return _to(slot, State.STOPPING, now, now + rules.stop_timeout_s), kill
+    due = slot.due if slot.doomed else now + rules.stop_timeout_s  # what hangs drains nothing
+    return _to(slot, State.STOPPING, now, due), kill
 
 
 def _gone(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
@@ -239,7 +261,8 @@ _TABLE: dict[tuple[State, type], Callable[[Slot, Event, float, Rules, float], Re
     (State.STARTING, Exited): _crashed,
     (State.STARTING, Stop): _stop,
     (State.STARTING, Orphaned): _orphaned,
-    (State.RUNNING, Due): _stable,
+    (State.RUNNING, Due): _running_due,
+    (State.RUNNING, Hung): _hung,
     (State.RUNNING, Exited): _crashed,
     (State.RUNNING, Stop): _stop,
     (State.RUNNING, Orphaned): _orphaned,

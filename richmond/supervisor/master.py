@@ -24,10 +24,12 @@ from gevent.queue import Empty, Queue
 import richmond.log
 from richmond import config, linux
 from richmond.errors import InstallationError, RichmondError
+from richmond.log_files import LAST_WORDS_S, LogFiles, file_of
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan, protocol, reloading, status
+from richmond.supervisor import jobs, plan, protocol, reloading, status, watch
+from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
@@ -62,14 +64,14 @@ class _Broken:
     error: RichmondError
 
 
-def prepare(settings: Settings) -> None:
-    """Make the directories that the ini names, and log to where it says. InstallationError if that cannot be."""
+def prepare(settings: Settings) -> LogFiles:
+    """Make the directories that the ini names, and open the log. InstallationError if that cannot be."""
     places = settings.richmond
     files = [places.pid_file, places.socket, settings.simulator.socket, *([places.log] if places.log else [])]
     try:
         for directory in {places.directory, *(file.parent for file in files)}:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _set_up_log(settings)
+        return LogFiles(settings.richmond)
     except OSError as e:
         raise InstallationError(
             f"{e.filename}: {e.strerror}; make it writable, or set directory in [richmond] of {settings.path}"
@@ -85,10 +87,12 @@ class Master:
     def __init__(
         self,
         settings: Settings,
+        logs: LogFiles,
         on_up: Callable[[status.Snapshot], None] | None = None,
         on_stop: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings  # as the ini gives them; the fleet has them resolved
+        self._capture = Capture(logs, settings)
         self._on_up = on_up
         self._on_stop = on_stop
         self._inbox: Queue[Any] = Queue()
@@ -114,6 +118,7 @@ class Master:
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
         gevent.signal_handler(signal.SIGHUP, self._hang_up)
+        gevent.signal_handler(signal.SIGUSR1, richmond.log.reopen)
         pid_file = PidFile(self._settings.richmond.pid_file)
         if pid_file.acquire():
             log.warning("the last master died without cleaning up: taking over what it left")
@@ -121,7 +126,7 @@ class Master:
             self._reporter.restore()
             linux.become_subreaper()
             self._control.start()
-            self._spawner = Spawner(self._board, self._inbox.put)
+            self._spawner = Spawner(self._board, self._inbox.put, lambda process: self._capture.open(process)[0])
             self._spawner.start()
             bring_up = gevent.spawn(self._bring_up)
             sampling = gevent.spawn(self._sample)
@@ -167,7 +172,7 @@ class Master:
     def _look_for_poison(self, event: jobs.Exited) -> None:
         """A message that kills its worker again and again would walk the pool to FATAL."""
         found = self._fleet.find(event.slot)
-        if found is None or found[1].pid != event.pid or found[1].state is State.STOPPING:
+        if found is None or found[1].pid != event.pid or (found[1].state is State.STOPPING and not found[1].doomed):
             return
         reading = self._board.row(found[1].row).read()
         if reading.pid == event.pid and reading.message and self._deaths.count(reading.message):
@@ -177,8 +182,12 @@ class Master:
             self._board.condemn(reading.message)
 
     def _next(self) -> Any:
-        dues = [d for d in (plan.deadline(self._fleet), self._drain_deadline) if d is not None]
-        timeout = max(0.0, min(dues) - time.monotonic()) if dues else None
+        now, look_due = time.monotonic(), self._fleet.look_due
+        if look_due is not None and look_due <= now:
+            slots = (s for c in self._fleet.classes.values() for s in c.slots if s.state is State.RUNNING)
+            return f.Looked(watch.look(self._board, slots))
+        dues = [d for d in (plan.deadline(self._fleet), self._drain_deadline, look_due) if d is not None]
+        timeout = max(0.0, min(dues) - now) if dues else None
         try:
             return self._inbox.get(timeout=timeout)
         except Empty:
@@ -195,7 +204,8 @@ class Master:
         assert self._spawner is not None
         match action:
             case f.Spawn():
-                self._spawner.spawn(self._job(action))
+                output, mark = self._capture.open(action.slot, marked=True)
+                self._spawner.spawn(self._job(action, mark), output)
             case f.Kill(slot, pid, number):
                 self._spawner.kill(slot, pid, number)
             case f.Log(level, text):
@@ -205,7 +215,7 @@ class Master:
             case f.RestartSpawner():
                 self._spawner.start()
 
-    def _job(self, action: f.Spawn) -> jobs.WorkerJob:
+    def _job(self, action: f.Spawn, mark: str) -> jobs.WorkerJob:
         settings = self._fleet.settings
         return jobs.WorkerJob(
             slot=action.slot,
@@ -216,9 +226,11 @@ class Master:
             workers_path=settings.richmond.workers_path,
             orphan_timeout_s=settings.richmond.orphan_timeout_s,
             accounts=tuple(account.name for account in settings.accounts),
-            log=settings.richmond.log,
+            log=file_of(settings.richmond, action.spec.name),
+            log_mark=mark,
             log_level=settings.richmond.log_level,
             log_messages=settings.richmond.log_messages,
+            log_format=settings.richmond.log_format,
         )
 
     # Start, stop, reload.
@@ -261,6 +273,7 @@ class Master:
     def _tear_down(self, spawner: Spawner) -> None:
         self._end_services()
         spawner.close(self._settings.richmond.orphan_timeout_s + 1.0)
+        self._capture.close(LAST_WORDS_S)
         self._reporter.save(self._fleet)
         log.info("master %d has stopped", os.getpid())
 
@@ -298,10 +311,10 @@ class Master:
         before = self._fleet
         try:
             given = self._fixed(config.load(self._settings.path, os.environ))
-            _set_up_log(given)
+            self._capture.configure(given)
             resolved = self._services.reconfigure(given)
         except (RichmondError, OSError) as e:
-            _set_up_log(self._settings)
+            self._capture.configure(self._settings)
             problem = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else str(e)
             self._reporter.last_reload_error = problem
             for line in problem.splitlines():
@@ -365,10 +378,6 @@ class Master:
                 samples = self._reporter.sample(self._fleet)
                 if samples:
                     self._inbox.put(f.Sampled(samples))
-
-
-def _set_up_log(settings: Settings) -> None:
-    richmond.log.setup(settings.richmond.log, settings.richmond.log_level, settings.richmond.log_messages)
 
 
 def _hash(path: str) -> str:

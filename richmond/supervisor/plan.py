@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from richmond.settings import Settings
-from richmond.supervisor import jobs, lifecycle, policy
+from richmond.supervisor import jobs, lifecycle, liveness, policy
 from richmond.supervisor.fleet import (
     Action,
     AmqpChanged,
@@ -18,6 +18,7 @@ from richmond.supervisor.fleet import (
     Fleet,
     Kill,
     Log,
+    Looked,
     Reloaded,
     Reply,
     Restart,
@@ -35,6 +36,10 @@ from richmond.supervisor.lifecycle import State
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
 from richmond.supervisor.reloading import new_class, next_generation, reloaded
 from richmond.supervisor.targets import least, retarget, share
+
+LOOK_S = 2.0  # between two looks at the workers, at most
+LOOK_AGAIN_S = 0.1  # and at least
+LATE_S = 1.0  # a look that comes so late tells that the master itself did not run
 
 
 def begin(settings: Settings) -> Fleet:
@@ -79,7 +84,7 @@ def _on_slot(fleet: Fleet, name: str, event: lifecycle.Event, now: float, jitter
 
 
 def _started(fleet: Fleet, event: Started, now: float, _jitter: float) -> Result:
-    return reconcile_all(replace(fleet, settings=event.settings, started=True), now)
+    return reconcile_all(replace(fleet, settings=event.settings, started=True, look_due=now + LOOK_S), now)
 
 
 def _forked(fleet: Fleet, event: jobs.Forked, now: float, jitter: float) -> Result:
@@ -259,6 +264,32 @@ def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result
     return retarget(before, fleet, now)
 
 
+def _looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
+    """A worker that makes no progress is ended, and counts as crashed."""
+    actions: list[Action] = []
+    late_s = 0.0 if fleet.look_due is None else now - fleet.look_due
+    if late_s > LATE_S:
+        text = f"the master did not run for {late_s:.1f} s: that workers were silent meanwhile proves nothing"
+        actions.append(Log("warning", text))
+    if late_s > LATE_S or not fleet.amqp_up:  # a handler may wait for RabbitMQ
+        fleet = replace(fleet, silent_since=now)
+    due = now + LOOK_S
+    for cls in list(fleet.classes.values()):
+        due = min(due, now + (cls.spec.task_timeout_s or LOOK_S))
+        for slot in cls.slots:
+            look = event.looks.get(slot.name)
+            if look is None or look.pid != slot.pid or slot.state is not State.RUNNING or slot.doomed:
+                continue
+            why = liveness.judge(look, now, cls.spec, fleet.silent_since)
+            if why:
+                cls, more = move(cls, slot, lifecycle.Hung(why, look.stopped), now, jitter)
+                actions += more
+            else:
+                due = min(due, liveness.hung_at(look, cls.spec, fleet.silent_since))
+        fleet = fleet.put(cls)
+    return replace(fleet, look_due=max(due, now + LOOK_AGAIN_S)), actions
+
+
 def _amqp_changed(fleet: Fleet, event: AmqpChanged, now: float, _jitter: float) -> Result:
     if event.up and not fleet.amqp_up:  # workers connect now: the time before was not theirs
         for cls in fleet.classes.values():
@@ -271,7 +302,7 @@ def _amqp_changed(fleet: Fleet, event: AmqpChanged, now: float, _jitter: float) 
 
 
 def _shutdown(fleet: Fleet, event: Shutdown, now: float, jitter: float) -> Result:
-    fleet = replace(fleet, stopping=True)
+    fleet = replace(fleet, stopping=True, look_due=None)
     fleet, actions = reconcile_all(fleet, now)
     if event.now:
         for cls in list(fleet.classes.values()):
@@ -322,6 +353,7 @@ _HANDLERS: dict[type, Callable[..., Result]] = {
     Restart: _restart,
     Reloaded: reloaded,
     Sampled: _sampled,
+    Looked: _looked,
     AmqpChanged: _amqp_changed,
     Shutdown: _shutdown,
 }

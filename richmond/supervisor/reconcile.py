@@ -103,7 +103,7 @@ def move(
             actions.append(Spawn(slot.name, slot.row, slot.generation, cls.spec))
         else:
             actions.append(Kill(slot.name, todo.pid, todo.signal))
-    if after.state is not slot.state or isinstance(event, lifecycle.Exited):
+    if after.state is not slot.state or isinstance(event, lifecycle.Exited | lifecycle.Hung):
         actions.append(_story(slot, after, event))
     slots = tuple(after if s.name == slot.name else s for s in cls.slots)
     return replace(cls, slots=tuple(s for s in slots if s.state is not State.STOPPED)), actions
@@ -112,6 +112,8 @@ def move(
 def _story(before: Slot, after: Slot, event: lifecycle.Event) -> Log:
     pid = before.pid or after.pid
     text = f"{before.name} {f'(pid {pid}) ' if pid else ''}{before.state} -> {after.state}"
+    if isinstance(event, lifecycle.Hung):
+        return Log("warning", f"{before.name} (pid {pid}) {before.state}: {event.why}; it is ended")
     if not isinstance(event, lifecycle.Exited | lifecycle.SpawnFailed):
         return Log("info", text)
     if before.state is State.STOPPING:
