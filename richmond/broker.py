@@ -57,7 +57,7 @@ class Broker:
         self._store: SessionStore | None = None
         self._saving: gevent.Greenlet | None = None
         self._amqp = Client(
-            settings.amqp, name="richmond broker", topology=_topology(settings), on_state=self._on_amqp_state
+            settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
         )
         self._commons = Commons(self._amqp, lambda: f"{run}-{next(numbers):x}", self._save_soon)
         self._gone: list[Account] = []  # no more in the ini; what they have published may still be confirmed
@@ -94,8 +94,8 @@ class Broker:
     def reconfigure(self, settings: Settings) -> None:
         """Only the links whose settings changed connect anew."""
         old, self._settings = self._settings, settings
-        if settings.amqp != old.amqp or _topology(settings) != _topology(old):
-            self._amqp.reconfigure(settings.amqp, _topology(settings))
+        if settings.amqp != old.amqp or whole_topology(settings) != whole_topology(old):
+            self._amqp.reconfigure(settings.amqp, whole_topology(settings))
         wanted = {ssmi.name: ssmi for ssmi in _with_gateway(settings)}
         removed = [self._accounts.pop(name) for name in list(self._accounts) if name not in wanted]
         for name, ssmi in wanted.items():
@@ -118,9 +118,9 @@ class Broker:
     def totals(self) -> dict[str, int]:
         """What is settled, for the next one to count on from: nobody knows what becomes of the rest if we die now."""
         counters = self._counts()
-        counters["received"] -= counters.pop("waiting")
-        counters["ussd"] -= counters.pop("ussd-waiting")
-        counters["replies"] -= counters.pop("held")
+        counters["received"] -= counters.pop("waiting", 0)
+        counters["ussd"] -= counters.pop("ussd-waiting", 0)
+        counters["replies"] -= counters.pop("held", 0)
         return {name: count for name, count in counters.items() if not name.startswith(_LINK)}
 
     def _counts(self) -> Counter[str]:
@@ -175,5 +175,6 @@ def _with_gateway(settings: Settings) -> list[SsmiSettings]:
     return [ssmi for ssmi in settings.accounts if ssmi.host]
 
 
-def _topology(settings: Settings) -> Topology:
+def whole_topology(settings: Settings) -> Topology:
+    """All exchanges and queues of an installation."""
     return topology(settings.amqp, settings.workers, [ssmi.name for ssmi in settings.accounts])

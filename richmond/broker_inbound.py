@@ -1,17 +1,17 @@
-"""What becomes of what the gateway says: published, answered with the apology, or dropped with a reason. No I/O."""
+"""What becomes of what a gateway says: published, answered with the apology, or dropped with a reason. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 import msgspec
 
 from richmond import messages
 from richmond.errors import SSMIUsageError
 from richmond.messages import UssdMessage
-from richmond.routing import Routes
-from richmond.settings import Settings
+from richmond.routing import Route, Routes
+from richmond.settings import Settings, SsmiSettings
 from richmond.ssmi.codec import (
     BinaryMo,
     DeliveryReport,
@@ -31,35 +31,49 @@ from richmond.ssmi.codec import (
 )
 from richmond.ssmi.sessions import SessionTable
 
-# The kind in the JSON; the routing key on the events exchange is ssmi.<kind>.
-KINDS: dict[type[Any], str] = {
-    Seq: "seq",
-    MoSms: "mo",
-    DeliveryReport: "dr",
-    FreeForm: "free-form",
-    BinaryMo: "binary-mo",
-    PremiumMo: "premium-mo",
-    PremiumBinaryMo: "premium-binary-mo",
-    ImsiReply: "imsi-reply",
-    Unknown: "unknown",
+_MESSAGES: dict[type[Any], type[messages.Inbound]] = {
+    MoSms: messages.Sms,
+    PremiumMo: messages.PremiumSms,
+    BinaryMo: messages.BinarySms,
+    PremiumBinaryMo: messages.PremiumBinarySms,
+    DeliveryReport: messages.DeliveryReport,
+    Seq: messages.Sequence,
+    FreeForm: messages.FreeForm,
+    ImsiReply: messages.ImsiReply,
+    Unknown: messages.UnknownLine,
 }
+# The kind in the JSON; the routing key on the events exchange is ssmi.<kind>.
+KINDS: dict[type[Any], str] = {event: str(cls.__struct_config__.tag) for event, cls in _MESSAGES.items()}
+SMS_KINDS = frozenset(KINDS[event] for event in (MoSms, PremiumMo, BinaryMo, PremiumBinaryMo))
+_SMS = (MoSms, PremiumMo, BinaryMo, PremiumBinaryMo)
 
 # Plain strings: an enumeration's members take three times as long to compare with.
 _NEW = str(UssdType.NEW)
-_USSD_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT)))
+USSD_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT)))
 _WAITING_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING)))  # the subscriber waits for an answer
+
+_MOST_CODES = 10_000  # whose routes are remembered: they come from outside
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """`kind`: ussd or one of KINDS. `msisdn`, `ussd_type`, `token`: of a USSD message, should no queue take it."""
+    """A USSD message for a worker."""
+
+    routing_key: str
+    body: bytes
+    id: str
+    msisdn: str
+    ussd_type: str
+    token: str | None
+
+
+class Post(msgspec.Struct, frozen=True):
+    """Anything else for RabbitMQ. `kind`: one of KINDS."""
 
     kind: str
     exchange: str
     routing_key: str
     body: bytes
-    msisdn: str = ""
-    ussd_type: str = ""
-    token: str | None = None
+    id: str
 
 
 class Apologise(msgspec.Struct, frozen=True):
@@ -76,88 +90,99 @@ class Drop(msgspec.Struct, frozen=True):
 Outcome = Publish | Apologise | Drop
 
 
-def is_ussd(event: Event) -> TypeGuard[Ussd | ExtendedUssd]:
-    """From a subscriber to a worker; of a type that somebody has described."""
-    return isinstance(event, Ussd | ExtendedUssd) and event.ussd_type in _USSD_TYPES
-
-
 class Inbound:
-    """`identity`: makes the id of a message, never repeated."""
+    """Of one account. `identity`: makes the id of a message, never repeated."""
 
-    def __init__(self, settings: Settings, sessions: SessionTable, identity: Callable[[], str]) -> None:
+    def __init__(
+        self, settings: Settings, account: SsmiSettings, sessions: SessionTable, identity: Callable[[], str]
+    ) -> None:
         self._sessions = sessions
         self._identity = identity
-        self.configure(settings)
+        self.configure(settings, account)
 
-    def configure(self, settings: Settings) -> None:
-        self._settings = settings
+    def configure(self, settings: Settings, account: SsmiSettings) -> None:
+        self._amqp = settings.amqp
+        self._account = account
         self._routes = Routes(settings.workers, settings.amqp)
+        self._known: dict[str | None, Route | None] = {}  # code -> its route
 
-    def decide(self, event: Event, now: float, wall: float, *, away: bool, full: bool) -> Outcome:
-        """`now` monotonic, `wall` Unix seconds. `away`: RabbitMQ is; `full`: and no more is to be kept for it."""
-        if is_ussd(event):
-            return self._ussd(event, now, wall, away, full)
-        if full:
-            return Drop("buffer-full")
-        return self._other(event, wall)
+    def ussd(self, event: Ussd | ExtendedUssd, now: float, wall: float, away: bool, full: bool) -> Outcome:
+        """Of one of USSD_TYPES. `now` monotonic, `wall` Unix seconds.
 
-    def unroutable(self, message: Publish, now: float) -> Outcome:
-        """No queue takes it, or RabbitMQ refuses it."""
-        if message.ussd_type in _WAITING_TYPES and self._sessions.refusal(message.msisdn, message.token, now) is None:
-            return self._apologise("unroutable", message.msisdn, now)
-        return Drop("unroutable")
-
-    def _ussd(self, event: Ussd | ExtendedUssd, now: float, wall: float, away: bool, full: bool) -> Outcome:
-        ussd_type = event.ussd_type
-        place = self._sessions.inbound(event.msisdn, ussd_type, event.message, now)
-        routing_key = self._routes.routing_key(place.code)
+        `away`: RabbitMQ is; `full`: and no more is to be kept for it.
+        """
+        msisdn, ussd_type = event.msisdn, event.ussd_type
+        place = self._sessions.inbound(msisdn, ussd_type, event.message, now)
+        code = place.code
+        route = self._known.get(code) or self._route(code)
         # A session that begins now would find nobody; one that is under way may outlast a short absence.
-        reason = (
-            "buffer-full"
-            if full
-            else "rabbitmq-away"
-            if away and ussd_type == _NEW
-            else "no-route"
-            if routing_key is None
-            else None
-        )
-        if reason is not None or routing_key is None:
-            reason = reason or "no-route"
-            if ussd_type in _WAITING_TYPES:
-                return self._apologise(reason, event.msisdn, now)
-            return Drop(reason)
+        if full or route is None or (away and ussd_type == _NEW):
+            reason = "buffer-full" if full else "rabbitmq-away" if away and ussd_type == _NEW else "no-route"
+            return self._apologise(reason, msisdn, now) if ussd_type in _WAITING_TYPES else Drop(reason)
+        id = self._identity()
         body = messages.encode(
             UssdMessage(
-                msisdn=event.msisdn,
+                msisdn=msisdn,
                 ussd_type=ussd_type,
                 ussd_phase=event.phase,
                 message=event.message,
                 session=place.token,
-                code=place.code,
-                id=self._identity(),
+                code=code,
+                rest=(route.rest or None) if ussd_type == _NEW else None,
+                id=id,
                 received=wall,
-                genfields=list(event.genfields) if isinstance(event, ExtendedUssd) else None,
+                account=self._account.name,
+                genfields=list(event.genfields) if type(event) is ExtendedUssd else None,
             )
         )
-        exchange = self._settings.amqp.exchange
-        return Publish("ussd", exchange, routing_key, body, event.msisdn, ussd_type, place.token)
+        return Publish(route.routing_key, body, id, msisdn, ussd_type, place.token)
 
-    def _other(self, event: Event, wall: float) -> Publish:
+    def give_up(self, message: Publish, reason: str, now: float) -> Apologise | Drop:
+        """Nobody will handle it."""
+        if message.ussd_type in _WAITING_TYPES and self._sessions.refusal(message.msisdn, message.token, now) is None:
+            return self._apologise(reason, message.msisdn, now)
+        return Drop(reason)
+
+    def post(self, event: Event, wall: float) -> Post:
+        """All that is no USSD."""
         if isinstance(event, Ussd | ExtendedUssd):  # of a type that nobody has described
             fields = msgspec.structs.astuple(event)
             event = Unknown("110" if isinstance(event, Ussd) else "111", fields)
-        kind = KINDS[type(event)]
-        facts: dict[str, Any] = {"kind": kind, "id": self._identity(), "received": wall}
+        kind = type(event)
+        id = self._identity()
+        facts: dict[str, Any] = {"id": id, "received": wall, "account": self._account.name}
         if isinstance(event, Unknown):
             facts |= {"command": event.id, "fields": event.fields}
         else:
             facts |= msgspec.structs.asdict(event)
-        return Publish(kind, self._settings.amqp.events_exchange, f"ssmi.{kind}", messages.encode(facts))
+        if isinstance(event, DeliveryReport):
+            facts["status"] = messages.delivery_status(event.ret_code)
+        exchange, routing_key = self._address(event)
+        return Post(KINDS[kind], exchange, routing_key, messages.encode(_MESSAGES[kind](**facts)), id)
 
-    def _apologise(self, reason: str, msisdn: str, now: float) -> Outcome:
-        ssmi = self._settings.ssmi
+    def _address(self, event: Event) -> tuple[str, str]:
+        """Exchange and routing key."""
+        account = self._account.name
+        route = None
+        if isinstance(event, _SMS):
+            text = getattr(event, "message", None)
+            route = self._routes.sms(account, getattr(event, "destination", None), text)
+        elif isinstance(event, DeliveryReport):
+            route = self._routes.default_sms(account)
+        if route is None:
+            return self._amqp.events_exchange, f"ssmi.{KINDS[type(event)]}"
+        return self._amqp.exchange, route.routing_key
+
+    def _route(self, code: str | None) -> Route | None:
+        if len(self._known) >= _MOST_CODES:
+            self._known.clear()
+        route = self._known[code] = self._routes.ussd(code, self._account.name)
+        return route
+
+    def _apologise(self, reason: str, msisdn: str, now: float) -> Apologise | Drop:
+        account = self._account
         try:
-            line = encode(SendUssd(msisdn, UssdType.END, ssmi.apology), ssmi.encoding)
+            line = encode(SendUssd(msisdn, UssdType.END, account.apology), account.encoding)
         except SSMIUsageError:  # a number that no line can carry back
             return Drop(reason)
         self._sessions.replied(msisdn, UssdType.END, now)

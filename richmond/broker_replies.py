@@ -9,6 +9,7 @@ import msgspec
 
 from richmond import messages
 from richmond.errors import MessageError, SSMIUsageError
+from richmond.settings import SsmiSettings
 from richmond.ssmi.codec import SendExtendedUssd, SendUssd, UssdType, encode
 from richmond.ssmi.sessions import Session, SessionTable
 from richmond.ssmi.text import fit, ussd_fits
@@ -33,14 +34,17 @@ class Refused(msgspec.Struct, frozen=True):
     detail: str
 
 
-def decide(body: bytes, sessions: SessionTable, encoding: str, now: float) -> Line | Refused:
+def decide(body: bytes, sessions: SessionTable, account: SsmiSettings, now: float) -> Line | Refused:
     """Later replies of the same burst are judged as if this one had been sent already."""
+    encoding = account.encoding
     try:
         reply = messages.decode_reply(body)
         # What begins a session needs none: type 6 on 110, type 1 on 120.
         begins = reply.ussd_type == (_NETWORK if reply.genfields is None else _NEW)
         if not reply.msisdn:
             return Refused("no-msisdn", "msisdn is empty")
+        if reply.account is not None and reply.account != account.name:
+            return Refused("wrong-account", f"this is the send queue of account {account.name}")
         if not begins:
             refusal = sessions.refusal(reply.msisdn, reply.session, now)
             if refusal is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
 
 from richmond import log
 from richmond.ssmi.codec import HEADER
@@ -17,10 +16,8 @@ _BURST_S = 5.0  # of quiet, after which the same is worth a line in the log agai
 
 
 class Tally(Counter[str]):
-    """`before`: to count on from."""
-
-    def __init__(self, before: Mapping[str, int]) -> None:
-        super().__init__(before)
+    def __init__(self) -> None:
+        super().__init__()
         self._bursts: dict[str, float] = {}
 
     def note(self, what: str, reason: str, now: float, line: str, detail: str) -> None:

@@ -16,8 +16,9 @@ from richmond.ssmi.sessions import Saved
 log = logging.getLogger(__name__)
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS session (
-    msisdn TEXT PRIMARY KEY, token TEXT NOT NULL, code TEXT, touched REAL NOT NULL
+CREATE TABLE IF NOT EXISTS open_session (
+    account TEXT NOT NULL, msisdn TEXT NOT NULL, token TEXT NOT NULL, code TEXT, touched REAL NOT NULL,
+    PRIMARY KEY (account, msisdn)
 ) WITHOUT ROWID
 """
 
@@ -33,27 +34,32 @@ class SessionStore:
         except (sqlite3.Error, OSError) as e:
             self._give_up(e)
 
-    def load(self) -> list[Saved]:
-        """What was open, the longest idle first."""
+    def load(self, account: str) -> list[Saved]:
+        """What was open there, the longest idle first."""
         if self._db is None:
             return []
         try:
-            rows = self._db.execute("SELECT msisdn, token, code, touched FROM session ORDER BY touched").fetchall()
+            rows = self._db.execute(
+                "SELECT msisdn, token, code, touched FROM open_session WHERE account = ? ORDER BY touched", (account,)
+            ).fetchall()
         except sqlite3.DatabaseError as e:
             self._give_up(e)
             return []
         return [Saved(*row) for row in rows]
 
-    def save(self, opened: Iterable[Saved], closed: Iterable[str]) -> None:
+    def save(self, account: str, opened: Iterable[Saved], closed: Iterable[str]) -> None:
         """Write what has changed, in one transaction."""
         if self._db is None:
             return
         try:
             with self._db:
-                self._db.executemany("DELETE FROM session WHERE msisdn = ?", [(msisdn,) for msisdn in closed])
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)",
-                    [(s.msisdn, s.token, s.code, s.touched) for s in opened],
+                    "DELETE FROM open_session WHERE account = ? AND msisdn = ?",
+                    [(account, msisdn) for msisdn in closed],
+                )
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO open_session VALUES (?, ?, ?, ?, ?)",
+                    [(account, s.msisdn, s.token, s.code, s.touched) for s in opened],
                 )
         except sqlite3.Error as e:
             self._give_up(e)

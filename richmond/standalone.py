@@ -22,7 +22,7 @@ def run_broker(settings: Settings) -> int:
     """Gateway to RabbitMQ and back, until SIGTERM or Ctrl-C. The caller has patched the standard library for gevent."""
     from richmond.broker import Broker
 
-    if not settings.ssmi.host:
+    if not any(account.host for account in settings.accounts):
         raise UsageError(f"{settings.path} names no gateway: set host, port, username and password in [ssmi]")
     settings = replace(settings, amqp=_amqp(settings))
     _log_to(settings, "broker")

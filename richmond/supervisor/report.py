@@ -109,10 +109,12 @@ class Reporter:
     def _links(self, settings: Settings) -> Iterable[status.Link]:
         broker = self._services.broker
         if broker is not None:
-            both = broker.status()
-            address = f"{settings.ssmi.host}:{settings.ssmi.port}"
-            yield status.Link("gateway", address, both.link.state, both.link.since, both.link.error)
-            rabbitmq = both.amqp.state, both.amqp.since, both.amqp.error
+            facts = broker.status()
+            for account in facts.accounts:
+                name = "gateway" if len(facts.accounts) == 1 else f"gateway {account.name}"
+                link = account.link
+                yield status.Link(name, account.address, link.state, link.since, link.error)
+            rabbitmq = facts.amqp.state, facts.amqp.since, facts.amqp.error
         else:
             why = "" if settings.richmond.broker else "broker = no"
             yield status.Link("gateway", "", "off" if why else "starting", self._started, why)

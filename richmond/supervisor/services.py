@@ -13,8 +13,7 @@ from dataclasses import replace
 import gevent
 
 from richmond.amqp.client import Client, LinkState
-from richmond.amqp.topology import topology
-from richmond.broker import Broker
+from richmond.broker import Broker, whole_topology
 from richmond.errors import AMQPError, RichmondError
 from richmond.rabbitmq import PrivateNode
 from richmond.settings import Settings
@@ -70,7 +69,7 @@ class Services:
         self.queues = Client(
             settings.amqp,
             name="richmond queues",
-            topology=topology(settings.amqp, settings.workers),
+            topology=whole_topology(settings),
             on_state=self._on_state,
         )
         self.queues.start()
@@ -117,7 +116,7 @@ class Services:
 
     def _apply(self, settings: Settings) -> None:
         if self.queues is not None:
-            self.queues.reconfigure(settings.amqp, topology(settings.amqp, settings.workers))
+            self.queues.reconfigure(settings.amqp, whole_topology(settings))
         if self.broker is None:
             self._start_broker(settings)
         elif _needs_broker(settings):
@@ -128,11 +127,11 @@ class Services:
             self.totals = broker.totals()
 
     def linked(self) -> bool:
-        """Both links are up, as far as there are to be any."""
+        """Every link is up, as far as there are to be any."""
         if self.broker is None:
             return self.queues is not None and self.queues.state.name == "up"
-        both = self.broker.status()
-        return both.link.state == both.amqp.state == "up"
+        status = self.broker.status()
+        return status.amqp.state == "up" and all(account.link.state == "up" for account in status.accounts)
 
     def depths(self, names: list[str], timeout_s: float) -> dict[str, tuple[int, int]]:
         """name -> (ready, consumers); empty while RabbitMQ does not answer."""
@@ -194,4 +193,4 @@ class Services:
 
 
 def _needs_broker(settings: Settings) -> bool:
-    return settings.richmond.broker and bool(settings.ssmi.host)
+    return settings.richmond.broker and any(account.host for account in settings.accounts)

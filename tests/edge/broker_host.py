@@ -54,7 +54,32 @@ for line in commands:
 """
 
 
-def make_settings(directory, *, gateway_port, amqp, workers=(), **ssmi):
+def make_account(port, **ssmi):
+    return SsmiSettings(
+        **{
+            "host": "127.0.0.1",
+            "port": port,
+            "username": "user",
+            "password": "pa,ss",
+            "encoding": "iso-8859-1",
+            "login_timeout_s": 5.0,
+            "link_check_interval_s": 60.0,
+            "max_line_bytes": 65536,
+            "reconnect_min_s": 0.1,
+            "reconnect_max_s": 1.0,
+            "auth_backoff_s": 60.0,
+            "remote_logout_backoff_s": 60.0,
+            "on_remote_logout": "backoff",
+            "session_timeout_s": 120.0,
+            "apology": "Sorry, try later",
+            "buffer": 100,
+            **ssmi,
+        }
+    )
+
+
+def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), **ssmi):
+    """`more`: accounts besides the first, whose settings `ssmi` are."""
     return Settings(
         path=Path(directory) / "richmond.ini",
         richmond=RichmondSettings(
@@ -71,29 +96,7 @@ def make_settings(directory, *, gateway_port, amqp, workers=(), **ssmi):
             sample_interval_s=2.0,
             broker=True,
         ),
-        accounts=(
-            SsmiSettings(
-                **{
-                    "host": "127.0.0.1",
-                    "port": gateway_port,
-                    "username": "user",
-                    "password": "pa,ss",
-                    "encoding": "iso-8859-1",
-                    "login_timeout_s": 5.0,
-                    "link_check_interval_s": 60.0,
-                    "max_line_bytes": 65536,
-                    "reconnect_min_s": 0.1,
-                    "reconnect_max_s": 1.0,
-                    "auth_backoff_s": 60.0,
-                    "remote_logout_backoff_s": 60.0,
-                    "on_remote_logout": "backoff",
-                    "session_timeout_s": 120.0,
-                    "apology": "Sorry, try later",
-                    "buffer": 100,
-                    **ssmi,
-                }
-            ),
-        ),
+        accounts=(make_account(gateway_port, **ssmi), *more),
         amqp=amqp,
         rabbitmq=RabbitmqSettings(private=False, port=0, start_timeout_s=30.0),
         simulator=SimulatorSettings(False, 0, Path(directory) / "sim", "user", "pass", 20.0, False),
@@ -177,15 +180,23 @@ class BrokerHost:
         self.process.stdin.flush()
 
     def call(self, name, *arguments):
+        self.send(name, *arguments)
+        return self.answer()
+
+    def send(self, name, *arguments):
+        """`call`, to be followed by `answer`."""
+        arguments = [base64.b64encode(pickle.dumps(a)).decode() if isinstance(a, Settings) else a for a in arguments]
         self.process.stdin.write(json.dumps([name, *arguments]).encode() + b"\n")
         self.process.stdin.flush()
+
+    def answer(self):
         answer = self.process.stdout.readline()
         assert answer, self.process.communicate()[1].decode()
         return json.loads(answer)
 
     def reconfigure(self, settings):
         self.settings = settings
-        self.call("reconfigure", base64.b64encode(pickle.dumps(settings)).decode())
+        self.call("reconfigure", settings)
 
     def status(self):
         return self.call("status")
@@ -200,7 +211,7 @@ class BrokerHost:
         def claim():
             status = self.status()
             return (
-                link in (None, status["link"]["state"])
+                link in (None, status["accounts"][0]["link"]["state"])
                 and amqp in (None, status["amqp"]["state"])
                 and all(status["counters"].get(name, 0) >= count for name, count in wanted.items())
                 and status
@@ -317,12 +328,12 @@ class Rabbit:
     def __exit__(self, *_):
         self.connection.close()
 
-    def reply(self, body, *, headers=None, **keys):
-        """Raw bytes, or the three keys of 2010 and what else is given."""
+    def reply(self, body, *, headers=None, to="", **keys):
+        """Raw bytes, or the three keys of 2010 and what else is given. `to`: what the routing key of 2010 ends with."""
         if not isinstance(body, bytes):
             body = json.dumps({"msisdn": "27831112222", "message": body, "ussd_type": "2", **keys}).encode()
         properties = pika.BasicProperties(headers=headers)
-        self.channel.basic_publish(self.amqp.exchange, self.amqp.send_routing_key, body, properties)
+        self.channel.basic_publish(self.amqp.exchange, self.amqp.send_routing_key + to, body, properties)
 
     def take(self, queue):
         """The next message: (body, headers)."""

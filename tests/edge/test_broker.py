@@ -76,6 +76,7 @@ def test_a_message_goes_to_the_queue_and_its_reply_to_the_gateway(world):
             "ussd_phase": "0",
             "message": "*120*663",
             "code": "*120*663#",
+            "account": "default",
         }
         rabbit.reply("Welcome\n1. Food", session=session)
         assert gateway.line() == f"SSMI,110,{ANN},2,Welcome\n1. Food"
@@ -85,7 +86,7 @@ def test_a_message_goes_to_the_queue_and_its_reply_to_the_gateway(world):
         rabbit.reply("bye", ussd_type="3", session=session)
         assert gateway.line() == f"SSMI,110,{ANN},3,bye"
         status = broker.wait_for(sent=2, published=2)
-        assert status["sessions"] == 0
+        assert status["accounts"][0]["sessions"] == 0
         assert rabbit.ready(world.amqp.send_queue) == 0
 
 
@@ -106,6 +107,10 @@ def received_equals_its_parts(counters):
 def replies_equal_their_parts(counters):
     parts = ("sent", "refused", "returned", "held")
     return counters.get("replies", 0) == sum(counters.get(part, 0) for part in parts)
+
+
+def link(status, number=0):
+    return status["accounts"][number]["link"]
 
 
 def dial(gateway, rabbit, msisdn=ANN, code="*120*663#"):
@@ -216,13 +221,13 @@ def test_everything_else_goes_to_the_events_exchange(world):
         )
         found = [rabbit.receive(events) for _ in range(8)]
         assert [event["kind"] for event in found] == [
-            "mo", "dr", "premium-mo", "free-form", "unknown", "imsi-reply", "seq", "unknown",
+            "sms", "delivery-report", "premium-sms", "free-form", "unknown", "imsi-reply", "sequence", "unknown",
         ]  # fmt: skip
         assert len({event["id"] for event in found}) == 8
         assert (found[0]["msisdn"], found[0]["sequence"], found[0]["message"]) == (ANN, "17", "Hello, you")
         assert (found[4]["command"], found[4]["fields"]) == ("113", [ANN, "17", "foo"])
         assert (found[7]["command"], found[7]["fields"]) == ("110", [ANN, "9", "0", "odd"])
-        broker.wait_for(published__mo=1, published__unknown=2)
+        broker.wait_for(published__sms=1, published__unknown=2)
 
 
 def test_events_that_nobody_wants_are_counted_as_such(world):
@@ -419,7 +424,7 @@ def test_a_wrong_password_is_said_in_plain_words_and_retried_slowly(world):
         gateway.send("SSMI,102,1")
         assert gateway.line() == ""
         status = broker.wait_for(link="auth-failed")
-        assert "user name or password" in status["link"]["error"]
+        assert "user name or password" in link(status)["error"]
         assert "pa,ss" not in json.dumps(status)
         assert not select.select([world.gateway.listener], [], [], 1.5)[0]
 
@@ -428,7 +433,7 @@ def test_an_unanswered_login_is_given_up(world):
     with world.broker(login_timeout_s=0.3) as broker, world.gateway.accept(login=False) as gateway:
         assert gateway.line() == "SSMI,1,user,pa,ss"
         assert gateway.line() == ""
-        assert "did not answer the login" in broker.wait_for(link="auth-failed")["link"]["error"]
+        assert "did not answer the login" in link(broker.wait_for(link="auth-failed"))["error"]
 
 
 def test_another_client_with_our_account_makes_us_wait(world):
@@ -436,7 +441,7 @@ def test_another_client_with_our_account_makes_us_wait(world):
         gateway.send("SSMI,199,196.1.2.3")
         assert gateway.line() == ""
         status = broker.wait_for(link="remote-logout")
-        assert "196.1.2.3" in status["link"]["error"]
+        assert "196.1.2.3" in link(status)["error"]
         wait_until(lambda: rabbit.consumers(world.amqp.send_queue) == 0, "the consumer gone")
         assert not select.select([world.gateway.listener], [], [], 1.0)[0]
 
@@ -453,13 +458,13 @@ def test_a_gateway_that_answers_no_link_check_is_dialled_again(world):
         gateway.send("SSMI,101,1")
         assert [gateway.line() for _ in range(4)] == ["SSMI,1,user,pa,ss", "SSMI,3", "SSMI,3", ""]
         with world.gateway.accept(login=False):
-            assert "2 link checks unanswered" in broker.wait_for(link_dead=1)["link"]["error"]
+            assert "2 link checks unanswered" in link(broker.wait_for(link_dead=1))["error"]
 
 
 def test_nobody_at_the_gateways_address_is_said_in_plain_words(world, free_port):
     with world.broker(gateway_port=free_port) as broker:
         status = broker.wait_for(link="backoff")
-        assert f"nobody listens on 127.0.0.1:{free_port}" in status["link"]["error"]
+        assert f"nobody listens on 127.0.0.1:{free_port}" in link(status)["error"]
 
 
 def test_other_gateway_settings_reconnect_only_the_gateway(world):
@@ -513,7 +518,7 @@ def test_what_the_gateway_says_after_the_logout_is_published(world):
         with say_goodbye(gateway, [], f"SSMI,110,{ANN},2,0,last words"):
             broker.call("stop", 10)
         assert rabbit.receive()["message"] == "last words"
-        assert broker.status()["link"]["state"] == "stopped"
+        assert link(broker.status())["state"] == "stopped"
 
 
 def test_stopping_with_neither_gateway_nor_rabbitmq_ends_at_once(world, free_port):

@@ -9,11 +9,12 @@ import pytest
 from test_link import SETTINGS as SSMI
 from test_routing import AMQP, worker
 
-from richmond.broker_inbound import KINDS, Apologise, Drop, Inbound, Publish
+from richmond import messages
+from richmond.broker_inbound import KINDS, USSD_TYPES, Apologise, Drop, Inbound, Post, Publish
 from richmond.broker_replies import Line, Refused, dead_letter_headers, decide
 from richmond.settings import RabbitmqSettings, Settings
 from richmond.ssmi import codec
-from richmond.ssmi.codec import ExtendedUssd, MoSms, Unknown, Ussd
+from richmond.ssmi.codec import DeliveryReport, ExtendedUssd, MoSms, PremiumBinaryMo, PremiumMo, Seq, Unknown, Ussd
 from richmond.ssmi.sessions import SessionTable
 
 ANN = "27831112222"
@@ -36,14 +37,16 @@ class Broker:
     def __init__(self, *workers):
         numbers = count(1)
         self.sessions = SessionTable(120.0, lambda: f"t{next(numbers)}")
-        self.inbound = Inbound(settings(*workers), self.sessions, lambda: f"m{next(numbers)}")
+        self.inbound = Inbound(settings(*workers), SSMI, self.sessions, lambda: f"m{next(numbers)}")
 
     def event(self, event, *, away=False, full=False):
-        return self.inbound.decide(event, 10.0, 1700000000.5, away=away, full=full)
+        if isinstance(event, Ussd | ExtendedUssd) and event.ussd_type in USSD_TYPES:
+            return self.inbound.ussd(event, 10.0, 1700000000.5, away=away, full=full)
+        return self.inbound.post(event, 1700000000.5)
 
     def reply(self, **keys):
         body = json.dumps({"msisdn": ANN, "message": "x", "ussd_type": "2", **keys}).encode()
-        return decide(body, self.sessions, "iso-8859-1", 10.0)
+        return decide(body, self.sessions, SSMI, 10.0)
 
 
 @pytest.fixture
@@ -58,11 +61,13 @@ def new(msisdn=ANN):
 def test_a_new_session_is_published_with_token_code_and_id(broker):
     outcome = broker.event(new())
     assert isinstance(outcome, Publish)
-    assert (outcome.kind, outcome.exchange, outcome.routing_key) == ("ussd", "richmond", "ssmi.receive")
+    assert outcome.routing_key == "ssmi.receive"
     facts = json.loads(outcome.body)
     assert facts["session"] == outcome.token == "t1"
-    assert (facts["code"], facts["id"], facts["received"]) == ("*156#", "m2", 1700000000.5)
+    assert (facts["code"], facts["id"], facts["received"]) == ("*156#", outcome.id, 1700000000.5)
+    assert facts["account"] == "default"
     assert "genfields" not in facts
+    assert "rest" not in facts
 
 
 def test_an_extended_message_carries_its_genfields(broker):
@@ -114,30 +119,63 @@ def test_a_number_that_no_line_can_carry_back_gets_no_apology(broker):
 
 def test_an_unroutable_message_gets_the_apology_while_its_session_is_open(broker):
     message = broker.event(new())
-    assert broker.inbound.unroutable(message, 10.0) == Apologise("unroutable", SORRY.line)
-    assert broker.inbound.unroutable(message, 10.0) == Drop("unroutable")
+    assert broker.inbound.give_up(message, "unroutable", 10.0) == Apologise("unroutable", SORRY.line)
+    assert broker.inbound.give_up(message, "unroutable", 10.0) == Drop("unroutable")
 
 
 def test_an_unroutable_end_is_only_counted(broker):
     broker.event(new())
-    assert broker.inbound.unroutable(broker.event(Ussd(ANN, "3", "0", "Done")), 10.0) == Drop("unroutable")
+    message = broker.event(Ussd(ANN, "3", "0", "Done"))
+    assert broker.inbound.give_up(message, "unroutable", 10.0) == Drop("unroutable")
 
 
 @pytest.mark.parametrize("cls", KINDS)
 def test_every_other_event_is_published_under_its_kind(broker, cls):
-    values = {
-        name: ("a", "b") if name == "fields" else f"the {name}" for name in getattr(cls, "__struct_fields__", ())
-    }
-    outcome = broker.event(cls(**values), away=True)
-    facts = json.loads(outcome.body)
-    assert (outcome.exchange, outcome.routing_key) == ("richmond.events", f"ssmi.{KINDS[cls]}")
-    assert facts.pop("kind") == outcome.kind == KINDS[cls]
-    assert facts.pop("id") == "m1"
+    values = {name: ("a", "b") if name == "fields" else f"the {name}" for name in getattr(cls, "__struct_fields__", ())}
+    post = broker.event(cls(**values))
+    facts = json.loads(post.body)
+    messages.decode_inbound(post.body)
+    assert (post.exchange, post.routing_key) == ("richmond.events", f"ssmi.{KINDS[cls]}")
+    assert facts.pop("kind") == post.kind == KINDS[cls]
+    assert facts.pop("id") == post.id == "m1"
     assert facts.pop("received") == 1700000000.5
+    assert facts.pop("account") == "default"
     if cls is Unknown:
         assert facts == {"command": "the id", "fields": ["a", "b"]}
     else:
+        assert facts.pop("status", "unknown") == "unknown"
         assert facts == values
+
+
+WIN, JOIN, REST = worker("Win", keywords=("WIN",)), worker("Join", short_codes=("31022",)), worker("Rest", sms=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "workers", "queue"),
+    [
+        (MoSms(ANN, "1", "win a car"), (WIN, JOIN, REST), "ssmi.receive.Win"),
+        (PremiumMo(ANN, "1", "31022", "hello"), (WIN, JOIN, REST), "ssmi.receive.Join"),
+        (PremiumBinaryMo(ANN, "1", "0", "0", "31022", "00"), (WIN, JOIN, REST), "ssmi.receive.Join"),
+        (MoSms(ANN, "1", "hello"), (WIN, JOIN, REST), "ssmi.receive.Rest"),
+        (MoSms(ANN, "1", "hello"), (WIN, JOIN), None),
+        (DeliveryReport(ANN, "1", "0"), (WIN, JOIN, REST), "ssmi.receive.Rest"),
+        (DeliveryReport(ANN, "1", "0"), (WIN, JOIN), None),
+        (Seq(ANN, "1"), (WIN, JOIN, REST), None),
+    ],
+)
+def test_what_a_class_wants_goes_to_its_queue_and_the_rest_to_the_events(event, workers, queue):
+    post = Broker(*workers).event(event)
+    exchange, key = ("richmond", queue) if queue else ("richmond.events", f"ssmi.{KINDS[type(event)]}")
+    assert (post.exchange, post.routing_key) == (exchange, key)
+
+
+def test_what_was_dialled_beyond_a_prefix_is_told_when_the_session_begins(broker):
+    broker = Broker(worker("Foo", "*120*663*"))
+    outcome = broker.event(Ussd(ANN, "1", "0", "*120*663*1*4#"))
+    assert (outcome.routing_key, json.loads(outcome.body)["rest"]) == ("ssmi.receive.Foo", "1*4")
+    outcome = broker.event(Ussd(ANN, "2", "0", "5"))
+    assert outcome.routing_key == "ssmi.receive.Foo"
+    assert "rest" not in json.loads(outcome.body)
 
 
 def test_every_event_of_the_codec_has_a_kind_or_a_handler():
@@ -147,12 +185,9 @@ def test_every_event_of_the_codec_has_a_kind_or_a_handler():
 
 def test_a_ussd_type_that_nobody_described_is_unknown(broker):
     outcome = broker.event(ExtendedUssd(ANN, "9", "0", ("",) * 5, "x"))
+    assert isinstance(outcome, Post)
     assert json.loads(outcome.body)["command"] == "111"
     assert len(broker.sessions) == 0
-
-
-def test_with_the_buffer_full_events_are_dropped_and_counted(broker):
-    assert broker.event(MoSms(ANN, "1", "x"), away=True, full=True) == Drop("buffer-full")
 
 
 def test_a_reply_becomes_a_line_and_ends_its_session(broker):
@@ -166,7 +201,7 @@ def test_a_reply_becomes_a_line_and_ends_its_session(broker):
 
 def test_a_reply_of_nothing_but_brackets_is_refused(broker):
     body = b'{"msisdn": "1", "message": "x", "ussd_type": "6", "z": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    refused = decide(body, broker.sessions, "iso-8859-1", 0.0)
+    refused = decide(body, broker.sessions, SSMI, 0.0)
     assert refused == Refused("invalid-json", "invalid-json: nested too deeply")
 
 

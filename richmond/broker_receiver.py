@@ -1,0 +1,176 @@
+"""What one account's gateway says, on its way to RabbitMQ."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from richmond.amqp.client import Client
+from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Post, Publish
+from richmond.broker_tally import Tally, excerpt
+from richmond.errors import AMQPError
+from richmond.settings import Settings, SsmiSettings
+from richmond.ssmi.codec import Ack, Event, ExtendedUssd, Ignored, Nack, RemoteLogout, Ussd
+from richmond.ssmi.sessions import SessionTable
+
+_log = logging.getLogger(__name__)
+
+_LINK_EVENTS = frozenset((Ack, Nack, RemoteLogout))
+_LEAST_UNCONFIRMED = 1000  # however small `buffer` is, confirms are pipelined
+
+
+class Receiver:
+    """`away`: RabbitMQ is. `hope_ends`: until then it may be back in a moment; monotonic."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        account: SsmiSettings,
+        *,
+        sessions: SessionTable,
+        counters: Tally,
+        identity: Callable[[], str],
+        amqp: Client,
+        write: Callable[[bytes], bool],
+        resume: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`write`: a line to the gateway; false if there is no link. `resume`: there is room again.
+
+        `changed`: sessions may have to be saved.
+        """
+        self._inbound = Inbound(settings, account, sessions, identity)
+        self._sessions = sessions
+        self._counters = counters
+        self._amqp = amqp
+        self._write = write
+        self._resume = resume
+        self._changed = changed
+        self.away = True
+        self.hope_ends = 0.0
+        self.waiting = 0  # messages that RabbitMQ has not confirmed
+        self._stalled = False  # the gateway's reader waits for confirms
+        self.configure(settings, account)
+
+    def configure(self, settings: Settings, account: SsmiSettings) -> None:
+        self._inbound.configure(settings, account)
+        self._exchange = settings.amqp.exchange
+        self._buffer = account.buffer
+        self._limit = max(_LEAST_UNCONFIRMED, account.buffer)
+
+    @property
+    def waiting_ussd(self) -> int:
+        counters = self._counters
+        return counters["ussd"] - counters["published:ussd"] - counters["ussd-refused"]
+
+    # The gateway's owner.
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        now, wall = time.monotonic(), time.time()
+        counters = self._counters
+        self._sessions.expire(now)
+        counters["received"] += len(events)
+        ussd = 0
+        for event in events:
+            kind = type(event)
+            if (kind is Ussd or kind is ExtendedUssd) and event.ussd_type in USSD_TYPES:  # type: ignore[union-attr]
+                ussd += 1
+                self._ussd(event, now, wall)  # type: ignore[arg-type]
+            elif kind is Ignored:
+                counters.note("ignored", event.reason, now, "line ignored: %s", excerpt(event.raw))  # type: ignore[union-attr]
+            elif kind in _LINK_EVENTS:
+                counters["link"] += 1
+            else:
+                self._post(self._inbound.post(event, wall), now)
+        counters["ussd"] += ussd
+        self._amqp.flush()
+        self._changed()
+
+    def has_room(self) -> bool:
+        """While RabbitMQ is away we read on and apologise to subscribers; when it is slow, the gateway has to wait."""
+        if self.away or self.waiting < self._limit:
+            return True
+        self._stalled = True
+        return False
+
+    def resume(self) -> None:
+        self._stalled = False
+        self._resume()
+
+    def lose(self) -> int:
+        """The end: what RabbitMQ has not confirmed is lost; how many those are."""
+        lost, self.waiting = self.waiting, 0
+        if lost:
+            self._counters["ussd-refused"] += self.waiting_ussd
+            self._counters["dropped"] += lost
+            self._counters["dropped:stopped"] += lost
+        return lost
+
+    def _ussd(self, event: Ussd | ExtendedUssd, now: float, wall: float) -> None:
+        away = self.away
+        full = away and self.waiting >= self._buffer
+        outcome = self._inbound.ussd(event, now, wall, away and now >= self.hope_ends, full)
+        if type(outcome) is Publish:
+            try:
+                self._amqp.publish(
+                    self._exchange,
+                    outcome.routing_key,
+                    outcome.body,
+                    on_done=partial(self._settled, outcome),
+                    hold=True,
+                )
+            except AMQPError:  # closed
+                self._refuse(Drop("stopped"), now)
+            else:
+                self.waiting += 1
+        else:
+            self._refuse(outcome, now)  # type: ignore[arg-type]
+
+    def _settled(self, message: Publish, result: str | None) -> None:
+        self.waiting -= 1
+        if result is None:
+            self._counters["published:ussd"] += 1
+        else:
+            now = time.monotonic()
+            self._refuse(self._inbound.give_up(message, "unroutable", now), now)
+        if self._stalled:
+            self._look_for_room()
+
+    def _refuse(self, outcome: Apologise | Drop, now: float) -> None:
+        counters = self._counters
+        counters["ussd-refused"] += 1
+        reason = outcome.reason
+        if isinstance(outcome, Drop):
+            counters.note("dropped", reason, now, "message dropped: %s", reason)
+        elif self._write(outcome.line):
+            counters.note("apologised", reason, now, "session ended with the apology: %s", reason)
+        else:
+            counters.note("dropped", reason, now, "session lost, and no link for the apology: %s", reason)
+
+    def _post(self, post: Post, now: float) -> None:
+        if self.away and self.waiting >= self._buffer:
+            self._counters.note("dropped", "buffer-full", now, "message dropped: %s", post.kind)
+            return
+        try:
+            self._amqp.publish(
+                post.exchange, post.routing_key, post.body, on_done=partial(self._posted, post), hold=True
+            )
+        except AMQPError:  # closed
+            self._counters.note("dropped", "stopped", now, "message dropped: %s", post.kind)
+        else:
+            self.waiting += 1
+
+    def _posted(self, post: Post, result: str | None) -> None:
+        self.waiting -= 1
+        if result is None:
+            self._counters[f"published:{post.kind}"] += 1
+        else:
+            self._counters["unbound"] += 1
+        if self._stalled:
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        if self.waiting <= self._limit // 2:
+            self.resume()

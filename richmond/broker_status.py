@@ -1,0 +1,30 @@
+"""What a broker knows of itself, as values. No I/O."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LinkStatus(msgspec.Struct, frozen=True):
+    """`since`: Unix seconds. `error`: the last one, in plain words; empty if there was none."""
+
+    state: str
+    since: float
+    error: str
+
+
+class AccountStatus(msgspec.Struct, frozen=True):
+    """One account at a gateway. `sessions`: how many are open."""
+
+    name: str
+    address: str
+    link: LinkStatus
+    sessions: int
+
+
+class BrokerStatus(msgspec.Struct, frozen=True):
+    """`counters`: of all accounts together, as `broker` says."""
+
+    accounts: tuple[AccountStatus, ...]
+    amqp: LinkStatus
+    counters: dict[str, int]
