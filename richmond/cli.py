@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_gateway
+from richmond import cli_dead, cli_gateway
 from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
@@ -311,6 +311,7 @@ def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait:
 
 
 cli.add_command(_ini_option(cli_gateway.group))
+cli.add_command(_ini_option(cli_dead.group))
 
 
 @cli.command(short_help="Only the broker, in the foreground.")
