@@ -41,6 +41,7 @@ setup(
             "import-linter>=2.1,<3",
             "types-psutil>=5.9",
         ],
+        "fuzz": ["atheris>=3,<4"],
         "bench": [
             "aio-pika>=9.5,<11",
             "pika>=1.3,<2",
