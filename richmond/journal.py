@@ -2,7 +2,7 @@
 
 Torn writes, entries that are done out of order, the use of their space for the next, and the size limit all come with
 SQLite. A plain file with an fsync a batch has none of that and is no faster for batches of ten, since the disk is what
-takes the time; for a thousand it is, but 200,000 messages a second are more than any gateway sends (`bench/journal.py`).
+takes the time. For a thousand it is, but 200,000 messages a second are more than a gateway sends (`bench/journal.py`).
 """
 
 from __future__ import annotations
