@@ -210,6 +210,9 @@ class _Loader:
         if not values["min"] <= workers <= values["max"]:
             text = f"{workers} is outside min = {values['min']} to max = {values['max']}; change it or them"
             self._wrong(text, section, "workers")
+        if 0 < values["max-memory-hard"] <= values["max-memory"]:
+            text = f"{values['max-memory-hard']} is not above max-memory = {values['max-memory']}"
+            self._wrong(f"{text}; raise it or lower the other", section, "max-memory-hard")
         if values["codes"] or values["short-codes"] or values["keywords"] or values["sms"]:
             values["queue"] = values["queue"] or f"{amqp.receive_queue}.{name}"
             values["routing-key"] = f"{amqp.receive_routing_key}.{name}"

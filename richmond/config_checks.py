@@ -18,6 +18,7 @@ _KEYWORD = re.compile(r"[^\W_]+")
 _SHORT_CODE = re.compile(r"[0-9]{2,15}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOOLEANS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MAX_SECONDS = 7 * 86400.0
 _MIN_RATE, _MAX_RATE = 0.001, 100_000.0
 
@@ -56,6 +57,13 @@ def _rate(value: str) -> float:
     if number and not _MIN_RATE <= number <= _MAX_RATE:
         raise ValidateError(f"{value} is out of bounds; valid is 0 (no limit), or {_MIN_RATE:g} to {_MAX_RATE:.0f}")
     return number
+
+
+def _size(value: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", value.lower())
+    if match is None:
+        raise ValidateError(f"{_quote(value)} is not a size{_comment_hint(value)}; valid is e.g. 300M, 2G or 1048576")
+    return round(float(match[1]) * _UNITS[match[2]])
 
 
 def _boolean(value: str) -> bool:
@@ -175,6 +183,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "integer": _integer,
     "seconds": _seconds,
     "rate": _rate,
+    "size": _size,
     "boolean": _boolean,
     "option": _option,
     "string": _string,

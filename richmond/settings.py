@@ -148,6 +148,10 @@ class WorkerSettings:
     more_text: str = "# More"  # the last line of a page that has a next one
     task_timeout_s: float = 60.0  # with a message in hand for so long a worker hangs; 0: no limit
     liveness_interval_s: float = 5.0  # an idle worker's loop takes a turn so often; 0: only when there is something
+    max_messages: int = 0  # after so many a worker is replaced; 0, here and in the next three: no limit
+    max_age_s: float = 0.0
+    max_memory: int = 0  # resident bytes: it drains and is replaced
+    max_memory_hard: int = 0  # it is killed
 
     @property
     def is_default(self) -> bool:

@@ -93,7 +93,7 @@ def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
                 str(cls.failed),
                 ", ".join(cls.codes) or "the rest",
             ),
-            cls.reason,
+            f"{cls.reason}; {cls.recycled} recycled, the last {cls.last_recycled}" if cls.recycled else cls.reason,
         )
         for cls in snapshot.classes
     ]
@@ -114,7 +114,7 @@ def _slots(snapshot: Snapshot, width: int) -> Iterable[str]:
                 str(slot.handled),
                 str(slot.failed),
             ),
-            slot.last_error,
+            slot.leaving or slot.last_error,
         )
         for cls in snapshot.classes
         for slot in cls.slots

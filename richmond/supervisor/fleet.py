@@ -30,6 +30,15 @@ class WorkerClass:
     removed: bool = False  # no longer in the ini; forgotten when its slots have gone
     probe_due: float | None = None  # when one FATAL slot tries again
     probe_delay_s: float = PROBE_FIRST_S
+    recycled: int = 0  # workers, for one of the limits of their age, their work or their memory
+    last_recycled: str = ""  # which one, and why
+
+    @property
+    def settled(self) -> bool:
+        """As many workers of the present generation run as the target says, and no others are left."""
+        return len(self.slots) == self.target and all(
+            slot.state is State.RUNNING and slot.generation == self.generation for slot in self.slots
+        )
 
     def count(self, *states: State) -> int:
         return sum(slot.state in states for slot in self.slots)
@@ -55,6 +64,10 @@ class Fleet:
     next_row: int = 0  # of the scoreboard; taken in turn, so that one who drains keeps its own
     look_due: float | None = None  # when `Looked` is due, monotonic; None: there is nobody to look at
     silent_since: float = 0.0  # silence of workers before that proves nothing
+
+    @property
+    def workers(self) -> int:
+        return sum(len(cls.slots) for cls in self.classes.values())
 
     def put(self, cls: WorkerClass) -> Fleet:
         return replace(self, classes={**self.classes, cls.spec.name: cls})

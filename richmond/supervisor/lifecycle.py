@@ -56,6 +56,9 @@ class Slot:
     last_error: str = ""
     traceback: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # site files that it imported: path -> SHA-256
+    draw: float = 0.0  # 0 to 1, the worker's own
+    leaving: str = ""  # why a fresh one takes its place
+    keeps_place: bool = False  # STOPPING, and until it has gone it counts as one of those that are wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,15 @@ class Hung:
     stopped: bool
 
 
-Event = Start | Stop | Forked | SpawnFailed | Ready | Exited | Due | KillNow | Orphaned | Hung
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """End it as planned; a fresh one is to start once it has gone. `signal`: SIGTERM has it drain."""
+
+    why: str
+    signal: int
+
+
+Event = Start | Stop | Forked | SpawnFailed | Ready | Exited | Due | KillNow | Orphaned | Hung | Recycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,7 @@ def _to(slot: Slot, state: State, now: float, due: float | None = None) -> Slot:
 
 
 def _start(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
-    slot = replace(slot, pid=None, stable=False, doomed="", cause="", files={})
+    slot = replace(slot, pid=None, stable=False, doomed="", cause="", files={}, leaving="")
     return _to(slot, State.STARTING, now, now + rules.start_timeout_s), [Spawn(slot.name)]
 
 
@@ -179,11 +190,11 @@ def _forked_too_late(slot: Slot, event: Event, now: float, rules: Rules, _jitter
     return replace(slot, pid=event.pid), [Kill(slot.name, event.pid, signal.SIGTERM)]
 
 
-def _ready(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+def _ready(slot: Slot, event: Event, now: float, rules: Rules, jitter: float) -> Result:
     assert isinstance(event, Ready)
     if slot.doomed:
         return slot, []
-    return _to(replace(slot, files=event.files), State.RUNNING, now, now + rules.stable_s), []
+    return _to(replace(slot, files=event.files, draw=jitter), State.RUNNING, now, now + rules.stable_s), []
 
 
 def _not_ready(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
@@ -204,8 +215,7 @@ def _hung(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float) ->
     if slot.doomed or slot.pid is None:
         return slot, []
     number, again_s = (signal.SIGKILL, KILL_AGAIN_S) if event.stopped else (signal.SIGABRT, ABORT_S)
-    slot = replace(slot, doomed=event.why, due=now + again_s)
-    return slot, [Kill(slot.name, slot.pid, number)]
+    return replace(slot, doomed=event.why, due=now + again_s), [Kill(slot.name, slot.pid, number)]
 
 
 def _crashed(slot: Slot, event: Event, now: float, rules: Rules, jitter: float) -> Result:
@@ -243,6 +253,15 @@ def _stop(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -
     return _to(slot, State.STOPPING, now, due), kill
 
 
+def _recycle(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float) -> Result:
+    assert isinstance(event, Recycle)
+    assert slot.pid is not None
+    killed = event.signal == signal.SIGKILL
+    leaving = replace(slot, keeps_place=True, leaving=event.why, doomed=event.why if killed else "")
+    due = now + (KILL_AGAIN_S if killed else rules.stop_timeout_s)
+    return _to(leaving, State.STOPPING, now, due), [Kill(slot.name, slot.pid, event.signal)]
+
+
 def _gone(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
     return _to(replace(slot, pid=None), State.STOPPED, now), []
 
@@ -263,6 +282,7 @@ _TABLE: dict[tuple[State, type], Callable[[Slot, Event, float, Rules, float], Re
     (State.STARTING, Orphaned): _orphaned,
     (State.RUNNING, Due): _running_due,
     (State.RUNNING, Hung): _hung,
+    (State.RUNNING, Recycle): _recycle,
     (State.RUNNING, Exited): _crashed,
     (State.RUNNING, Stop): _stop,
     (State.RUNNING, Orphaned): _orphaned,

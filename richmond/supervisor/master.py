@@ -244,7 +244,7 @@ class Master:
     def _announce(self) -> None:
         if self._on_up is None or self._stopping or not self._fleet.started:
             return
-        if all(plan.settled(cls) for cls in self._fleet.classes.values()):
+        if all(cls.settled for cls in self._fleet.classes.values()):
             on_up, self._on_up = self._on_up, None
             gevent.spawn(self._say_up, on_up)
 

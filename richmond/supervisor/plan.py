@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from richmond.settings import Settings
-from richmond.supervisor import jobs, lifecycle, liveness, policy
+from richmond.supervisor import jobs, lifecycle, policy
 from richmond.supervisor.fleet import (
     Action,
     AmqpChanged,
@@ -33,13 +33,10 @@ from richmond.supervisor.fleet import (
     WorkerClass,
 )
 from richmond.supervisor.lifecycle import State
+from richmond.supervisor.looking import LOOK_S, looked
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
 from richmond.supervisor.reloading import new_class, next_generation, reloaded
 from richmond.supervisor.targets import least, retarget, share
-
-LOOK_S = 2.0  # between two looks at the workers, at most
-LOOK_AGAIN_S = 0.1  # and at least
-LATE_S = 1.0  # a look that comes so late tells that the master itself did not run
 
 
 def begin(settings: Settings) -> Fleet:
@@ -59,13 +56,6 @@ def deadline(fleet: Fleet) -> float | None:
     dues = [slot.due for cls in fleet.classes.values() for slot in cls.slots if slot.due is not None]
     dues += [cls.probe_due for cls in fleet.classes.values() if cls.probe_due is not None]
     return min(dues, default=None)
-
-
-def settled(cls: WorkerClass) -> bool:
-    """True when as many workers of the present generation run as the target says, and no others are left."""
-    return len(cls.slots) == cls.target and all(
-        slot.state is State.RUNNING and slot.generation == cls.generation for slot in cls.slots
-    )
 
 
 def gone(fleet: Fleet) -> bool:
@@ -264,32 +254,6 @@ def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result
     return retarget(before, fleet, now)
 
 
-def _looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
-    """A worker that makes no progress is ended, and counts as crashed."""
-    actions: list[Action] = []
-    late_s = 0.0 if fleet.look_due is None else now - fleet.look_due
-    if late_s > LATE_S:
-        text = f"the master did not run for {late_s:.1f} s: that workers were silent meanwhile proves nothing"
-        actions.append(Log("warning", text))
-    if late_s > LATE_S or not fleet.amqp_up:  # a handler may wait for RabbitMQ
-        fleet = replace(fleet, silent_since=now)
-    due = now + LOOK_S
-    for cls in list(fleet.classes.values()):
-        due = min(due, now + (cls.spec.task_timeout_s or LOOK_S))
-        for slot in cls.slots:
-            look = event.looks.get(slot.name)
-            if look is None or look.pid != slot.pid or slot.state is not State.RUNNING or slot.doomed:
-                continue
-            why = liveness.judge(look, now, cls.spec, fleet.silent_since)
-            if why:
-                cls, more = move(cls, slot, lifecycle.Hung(why, look.stopped), now, jitter)
-                actions += more
-            else:
-                due = min(due, liveness.hung_at(look, cls.spec, fleet.silent_since))
-        fleet = fleet.put(cls)
-    return replace(fleet, look_due=max(due, now + LOOK_AGAIN_S)), actions
-
-
 def _amqp_changed(fleet: Fleet, event: AmqpChanged, now: float, _jitter: float) -> Result:
     if event.up and not fleet.amqp_up:  # workers connect now: the time before was not theirs
         for cls in fleet.classes.values():
@@ -331,7 +295,7 @@ def _answer_waiters(fleet: Fleet) -> Result:
             answers.append(Reply(waiter.request, False, f"{waiter.name} is no longer in the ini"))
         elif broken is not None:
             answers.append(Reply(waiter.request, False, f"{broken.name} is FATAL: {broken.last_error}"))
-        elif all(settled(c) for c in classes if not c.removed):
+        elif all(c.settled for c in classes if not c.removed):
             answers.append(Reply(waiter.request, True, waiter.text))
         else:
             waiting.append(waiter)
@@ -353,7 +317,7 @@ _HANDLERS: dict[type, Callable[..., Result]] = {
     Restart: _restart,
     Reloaded: reloaded,
     Sampled: _sampled,
-    Looked: _looked,
+    Looked: looked,
     AmqpChanged: _amqp_changed,
     Shutdown: _shutdown,
 }

@@ -49,7 +49,7 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
             cls, more = move(cls, slot, lifecycle.Stop(), now, 0.0)
             actions.extend(more)
 
-    live = [s for s in cls.slots if s.state in _LIVE]
+    live = [s for s in cls.slots if s.state in _LIVE or s.keeps_place]
     stop(s for s in live if s.generation != cls.generation and s.state is not State.RUNNING)
     old = [s for s in cls.slots if s.state is State.RUNNING and s.generation != cls.generation]
     current = [s for s in live if s.generation == cls.generation]
@@ -74,7 +74,7 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
 
 def _first_to_go(slot: Slot) -> tuple[int, int]:
     """What does not serve leaves before what does; then the highest number."""
-    order = (State.FATAL, State.BACKOFF, State.STARTING, State.RUNNING)
+    order = (State.STOPPING, State.FATAL, State.BACKOFF, State.STARTING, State.RUNNING)
     return order.index(slot.state), -slot.index
 
 
@@ -115,6 +115,8 @@ def _story(before: Slot, after: Slot, event: lifecycle.Event) -> Log:
     if isinstance(event, lifecycle.Hung):
         return Log("warning", f"{before.name} (pid {pid}) {before.state}: {event.why}; it is ended")
     if not isinstance(event, lifecycle.Exited | lifecycle.SpawnFailed):
+        if after.state is State.STOPPING and after.leaving:
+            return Log("warning" if after.doomed else "info", f"{text}: {after.leaving}")
         return Log("info", text)
     if before.state is State.STOPPING:
         if isinstance(event, lifecycle.Exited):

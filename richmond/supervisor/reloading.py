@@ -66,6 +66,8 @@ def _why_replace(cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSet
         workers=spec.workers, min=spec.min, max=spec.max, codes=spec.codes, drain_target_s=spec.drain_target_s,
         scale_down_s=spec.scale_down_s, start_timeout_s=spec.start_timeout_s, start_retries=spec.start_retries,
         stable_s=spec.stable_s, stop_timeout_s=spec.stop_timeout_s, task_timeout_s=spec.task_timeout_s,
+        max_messages=spec.max_messages, max_age_s=spec.max_age_s, max_memory=spec.max_memory,
+        max_memory_hard=spec.max_memory_hard,
     )  # fmt: skip
     if same_bounds != spec:
         return "its settings have changed"

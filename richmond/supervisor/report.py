@@ -145,6 +145,8 @@ class Reporter:
                 unanswered=totals[name].unanswered,
                 dead_lettered=totals[name].dead_lettered,
                 redelivered=totals[name].redelivered,
+                recycled=cls.recycled,
+                last_recycled=cls.last_recycled,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 
@@ -165,6 +167,7 @@ class Reporter:
             crashes=slot.crashes,
             last_error=slot.last_error,
             traceback=slot.traceback,
+            leaving=slot.leaving,
         )
 
     def _look(self, fleet: f.Fleet, timeout_s: float) -> dict[str, _Queue]:

@@ -28,6 +28,7 @@ class Slot(msgspec.Struct, frozen=True):
     crashes: int  # in a row
     last_error: str  # why its last process died, or its last message failed
     traceback: str  # of last_error, if there was one
+    leaving: str = ""  # why a fresh worker takes its place
 
 
 class WorkerClass(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ class WorkerClass(msgspec.Struct, frozen=True):
     unanswered: int = 0  # handled without a reply
     dead_lettered: int = 0
     redelivered: int = 0  # of those, delivered before, by RabbitMQ's word: they may have been counted then too
+    recycled: int = 0  # workers replaced for their age, their work or their memory, while this master runs
+    last_recycled: str = ""  # which one, and why
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from fleet_play import INI, Play, load_in
 
 from richmond.scoreboard import Row
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan
+from richmond.supervisor import jobs
 from richmond.supervisor.lifecycle import ABORT_S, State
 from richmond.supervisor.liveness import Look, hung_at, judge
+from richmond.supervisor.looking import LOOK_AGAIN_S, LOOK_S
 
 NEVER = "\ntask-timeout = 0\nliveness-interval = 0\n"
 
@@ -161,11 +162,11 @@ def test_while_rabbitmq_is_away_nobody_hangs(play):
 
 def test_the_next_look_comes_when_somebody_may_hang_and_else_every_two_seconds(play):
     play.send(looks(play))
-    assert play.fleet.look_due == play.now + plan.LOOK_S
+    assert play.fleet.look_due == play.now + LOOK_S
     play.send(looks(play, _0=look(began=play.now - 9)))
     assert play.fleet.look_due == pytest.approx(play.now + 1, abs=0.02)
     play.send(looks(play, _0=look(began=play.now - 9.95)))
-    assert play.fleet.look_due == pytest.approx(play.now + plan.LOOK_AGAIN_S)
+    assert play.fleet.look_due == pytest.approx(play.now + LOOK_AGAIN_S)
 
 
 def test_a_message_that_begins_after_a_look_is_seen_in_time(load):

@@ -280,7 +280,7 @@ class FleetMachine(RuleBasedStateMachine):
         if self.fleet.stopping:
             return plan.gone(self.fleet)
         slots = {s.pid for cls in self.fleet.classes.values() for s in cls.slots}
-        return all(plan.settled(cls) for cls in self.fleet.classes.values()) and slots == self.living.keys()
+        return all(cls.settled for cls in self.fleet.classes.values()) and slots == self.living.keys()
 
 
 TestFleet = FleetMachine.TestCase

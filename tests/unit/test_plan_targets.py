@@ -94,7 +94,7 @@ def test_a_worker_that_was_starting_at_a_reload_is_replaced_since_its_code_may_b
     for _ in range(3):
         play.up(files={"/site/echo.py": "new"})
     assert not first & {s.pid for s in play.slots("EchoWorker")}
-    assert plan.settled(play.fleet.classes["EchoWorker"])
+    assert play.fleet.classes["EchoWorker"].settled
 
 
 def test_workers_get_their_whole_start_timeout_once_rabbitmq_is_back(load):

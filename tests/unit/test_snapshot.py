@@ -22,6 +22,7 @@ def worker_class(name="EchoWorker", *slots, target=None, least=1, codes=()):
         "name": name, "class_path": f"richmond.workers.ussd.{name}", "queue": f"richmond.receive.{name}",
         "codes": codes, "target": len(slots) if target is None else target, "min": least, "max": 8, "pinned": False,
         "running": sum(s.state == "RUNNING" for s in slots), "reason": "enough", "slots": slots,
+        "last_recycled": "",
     }  # fmt: skip
     counters = {field.name: 0 for field in msgspec.structs.fields(WorkerClass)}
     return WorkerClass(**{**counters, **facts})

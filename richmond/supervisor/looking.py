@@ -1,0 +1,68 @@
+"""What a look at the workers means: who hangs, who is worn out, and when to look again. Pure."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+from richmond.supervisor import lifecycle, liveness, recycling
+from richmond.supervisor.fleet import Action, Fleet, Log, Looked, Result, WorkerClass
+from richmond.supervisor.lifecycle import Slot, State
+from richmond.supervisor.liveness import Look
+from richmond.supervisor.reconcile import move, reconcile
+
+LOOK_S = 2.0  # between two looks at the workers, at most
+LOOK_AGAIN_S = 0.1  # and at least
+LATE_S = 1.0  # a look that comes so late tells that the master itself did not run
+
+
+def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
+    actions: list[Action] = []
+    late_s = 0.0 if fleet.look_due is None else now - fleet.look_due
+    if late_s > LATE_S:
+        text = f"the master did not run for {late_s:.1f} s: that workers were silent meanwhile proves nothing"
+        actions.append(Log("warning", text))
+    if late_s > LATE_S or not fleet.amqp_up:  # a handler may wait for RabbitMQ
+        fleet = replace(fleet, silent_since=now)
+    due = now + LOOK_S
+    for cls in list(fleet.classes.values()):
+        due = min(due, now + (cls.spec.task_timeout_s or LOOK_S))
+        seen = [(slot, look) for slot in cls.slots if (look := _current(slot, event.looks.get(slot.name))) is not None]
+        for slot, look in seen:
+            if why := liveness.judge(look, now, cls.spec, fleet.silent_since):
+                cls, more = move(cls, slot, lifecycle.Hung(why, look.stopped), now, jitter)
+                actions += more
+            elif why := recycling.too_big(look, cls.spec):
+                cls, more = move(cls, slot, lifecycle.Recycle(why, signal.SIGKILL), now, jitter)
+                cls = replace(cls, recycled=cls.recycled + 1, last_recycled=f"{slot.name}: {why}")
+                actions += more
+            else:
+                due = min(due, liveness.hung_at(look, cls.spec, fleet.silent_since))
+        fleet, more = _recycle_one(fleet.put(cls), cls, seen, now)
+        actions += more
+    return replace(fleet, look_due=max(due, now + LOOK_AGAIN_S)), actions
+
+
+def _current(slot: Slot, look: Look | None) -> Look | None:
+    """`look`, if it is one at the process that the slot has now, and that one is to be judged."""
+    fits = look is not None and look.pid == slot.pid and slot.state is State.RUNNING and not slot.doomed
+    return look if fits else None
+
+
+def _recycle_one(fleet: Fleet, cls: WorkerClass, seen: list[tuple[Slot, Look]], now: float) -> Result:
+    """One at a time, and only in a class where all is well. Its successor comes first where max-workers allows it."""
+    if not cls.settled or any(slot.doomed for slot in cls.slots):
+        return fleet, []
+    for slot, look in seen:
+        why = recycling.worn_out(look, slot.since, now, cls.spec, slot.draw)
+        if not why:
+            continue
+        cls = replace(cls, recycled=cls.recycled + 1, last_recycled=f"{slot.name}: {why}")
+        if fleet.workers >= fleet.settings.richmond.max_workers:
+            cls, actions = move(cls, slot, lifecycle.Recycle(why, signal.SIGTERM), now, 0.0)
+            return fleet.put(cls), actions
+        leaving = replace(slot, leaving=why, generation=slot.generation - 1)
+        cls = replace(cls, slots=tuple(leaving if s is slot else s for s in cls.slots))
+        fleet, actions = reconcile(fleet.put(cls), cls.spec.name, now)
+        return fleet, [Log("info", f"{slot.name} (pid {slot.pid}) is replaced: {why}"), *actions]
+    return fleet, []
