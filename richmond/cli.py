@@ -119,7 +119,7 @@ def start(ini: Path) -> None:
     from richmond.supervisor.master import Master, prepare
 
     settings = _load(ini)
-    prepare(settings)
+    logs = prepare(settings)
 
     def say(text: str) -> None:
         with suppress(OSError):  # the terminal may have gone; that is no reason to end
@@ -132,7 +132,7 @@ def start(ini: Path) -> None:
         say(f"{why}: richmond stops, once what is in hand is done. Another Ctrl-C or SIGTERM ends it at once.")
 
     say(f"richmond {richmond.__version__} starts, as {ini} says ...")
-    code = Master(settings, on_up, on_stop).run()
+    code = Master(settings, logs, on_up, on_stop).run()
     say("richmond has stopped.")
     sys.exit(code)
 

@@ -135,6 +135,9 @@ class _Loader:
             "pid-file": self._resolve(values["pid-file"] or directory / "richmond.pid"),
             "socket": self._socket("richmond", values["socket"] or directory / "richmond.sock"),
         }
+        if stderr and values["log-files"] == "per-class":
+            text = "per-class, but log = stderr; name a file in log, or set log-files = one"
+            self._wrong(text, "richmond", "log-files")
         return _build(RichmondSettings, values)
 
     def _account(self, name: str) -> SsmiSettings:

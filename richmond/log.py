@@ -1,44 +1,59 @@
-"""Logging: one line a record, to a file or to standard error, never in the way of the service.
+"""Logging: one line a record, never in the way of the service.
 
 Everything else calls `logging.getLogger(__name__)`; site code may call `msg` and `err`, as it did in 2010 when they
-were Twisted's. A line that cannot be written (disk full, directory gone, nobody reads the pipe) is counted, not
-raised and not waited for: `dropped()`.
+were Twisted's. Where the lines go is a sink's business: files (`log_files`), or in a worker the pipe to the master
+(`log_pipe`). A line that cannot be written (disk full, directory gone, nobody reads the pipe) is counted, not raised
+and not waited for: `dropped()`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from richmond import log_pipe
+from richmond.log_files import Direct
+from richmond.log_lines import Entry
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
-_COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _site = logging.getLogger("richmond.site")
 _handler: _Handler | None = None
 _messages = False
 
 
-def setup(path: Path | None, level: str, messages: bool, process: str = "master") -> None:
-    """Send all records to `path` (None: standard error); may be called again, and in a forked child.
+class Sink(Protocol):
+    """Where entries go. Nothing of it raises or waits."""
+
+    dropped: int
+
+    def put(self, entry: Entry) -> None: ...
+
+    def lose(self, count: int) -> None:
+        """Count lines that never got so far."""
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def setup(to: Sink | Path | None, level: str, messages: bool, process: str = "master") -> None:
+    """Send all records to a sink, or to a file or standard error (None), without a thread; may be called again.
 
     `messages`: whole numbers and texts of subscribers. `process`: who logs, as the lines show it. OSError if the file
     cannot be opened now; once open, nothing raises any more.
     """
     global _handler, _messages
-    new = _Handler(path, process)
+    new = _Handler(Direct(to, process) if to is None or isinstance(to, Path) else to, process)
     root = logging.getLogger()
     if _handler is not None:
-        new.dropped = _handler.dropped
         root.removeHandler(_handler)
-        _handler.close()
+        if _handler.sink is not new.sink:
+            new.sink.dropped += _handler.sink.dropped
+            _handler.sink.close()
     root.addHandler(new)
     root.setLevel(logging.WARNING)  # of libraries; ours is below
     logging.getLogger("richmond").setLevel(LEVELS[level])
@@ -46,14 +61,28 @@ def setup(path: Path | None, level: str, messages: bool, process: str = "master"
 
 
 def reopen() -> None:
-    """Open the file anew, as after a rotation. Does nothing for standard error."""
+    """Open the files anew, as after a rotation. Does nothing for standard error."""
     if _handler is not None:
-        _handler.reopen()
+        _handler.sink.reopen()
+
+
+def go_on_in(path: Path | None, as_json: bool) -> None:
+    """The master that read what this worker says has died: what there is still to say goes into the file itself."""
+    if _handler is not None and path is not None:
+        with contextlib.suppress(OSError):
+            log_pipe.redirect(path)
+            _handler.sink = Direct(path, _handler.process, as_json)
+
+
+def close() -> None:
+    """Write what waits. What is said later is lost."""
+    if _handler is not None:
+        _handler.sink.close()
 
 
 def dropped() -> int:
-    """How many records of this process could not be written."""
-    return _handler.dropped if _handler is not None else 0
+    """How many lines could not be written: of this process, and of those whose lines it writes."""
+    return _handler.sink.dropped if _handler is not None else 0
 
 
 def mask(msisdn: str) -> str:
@@ -102,111 +131,23 @@ def err(failure: object = None, why: str | None = None, **kw: Any) -> None:
         _site.error("%s", ": ".join(str(part) for part in (why, error) if part is not None) or "Unhandled error")
 
 
-class _Formatter(logging.Formatter):
-    """`2026-01-31 12:00:00.000 INFO    EchoWorker:0  text`; what follows on further lines is indented.
-
-    So a text from outside can neither forge a record nor drive the terminal.
-    """
-
-    def __init__(self, process: str, colour: bool) -> None:
-        super().__init__()
-        self._process = process
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        body = record.getMessage()
-        if record.exc_info:
-            body = f"{body}\n{self.formatException(record.exc_info)}"
-        if record.stack_info:
-            body = f"{body}\n{record.stack_info}"
-        body = _CONTROL.sub(lambda c: f"\\x{ord(c[0]):02x}", body).replace("\n", "\n    ")
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        level = f"{record.levelname:<7}"
-        if self._colour and record.levelno in _COLOURS:
-            level = f"{_COLOURS[record.levelno]}{level}\x1b[0m"
-        return f"{when}.{int(record.msecs):03d} {level} {self._process}  {body}\n"
-
-
 class _Handler(logging.Handler):
-    """Writes whole lines with one system call, so processes that share a file do not mix theirs."""
-
-    def __init__(self, path: Path | None, process: str) -> None:
+    def __init__(self, sink: Sink, process: str) -> None:
         super().__init__()
-        self._path = path
-        self.dropped = 0
-        self._cut = False  # the last line got only partly out
-        self._fd, self._owned = _open_stderr() if path is None else (_open(path), True)
-        self._identity = _identity(os.fstat(self._fd))
-        colour = os.isatty(self._fd) and not os.getenv("NO_COLOR")
-        self.setFormatter(_Formatter(process, colour))
+        self.sink = sink
+        self.process = process
+        self.setFormatter(logging.Formatter())  # for tracebacks
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-            self._follow_rotation()
-            if self._cut:
-                line = b"\n" + line
-            written = os.write(self._fd, line)
-            self._cut = written < len(line)
-            self.dropped += self._cut
-        except Exception:  # meant: no logging call may ever raise, be it a full disk or a broken __str__
-            self.dropped += 1
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        self.dropped += 1
-
-    def reopen(self) -> None:
-        """Keep the open file if a new one cannot be had: better there than nowhere."""
-        if self._path is None:
-            return
-        with contextlib.suppress(OSError):
-            fd = _open(self._path)
-            self.acquire()
-            try:
-                old, self._fd = self._fd, fd
-                self._identity = _identity(os.fstat(fd))
-            finally:
-                self.release()
-            os.close(old)
-
-    def close(self) -> None:
-        super().close()
-        if self._owned:
-            self._owned = False
-            os.close(self._fd)
-
-    def _follow_rotation(self) -> None:
-        if self._path is None:
-            return
-        try:
-            current = _identity(self._path.stat())
-        except FileNotFoundError:
-            current = None
-        if current == self._identity:
-            return
-        fd = _open(self._path)  # OSError: the record counts as dropped, the next one tries again
-        os.close(self._fd)
-        self._fd = fd
-        self._identity = _identity(os.fstat(fd))
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-
-
-def _open_stderr() -> tuple[int, bool]:
-    """Standard error through a file description of our own, so that it can be non-blocking for us alone.
-
-    Sockets (systemd's journal) and another user's terminal cannot be opened that way: then it is plain descriptor 2.
-    """
-    try:
-        return os.open("/proc/self/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), True
-    except OSError:
-        return 2, False
-
-
-def _identity(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_dev, stat.st_ino
+            text = record.getMessage()
+            if record.exc_info and self.formatter is not None:
+                text = f"{text}\n{self.formatter.formatException(record.exc_info)}"
+            if record.stack_info:
+                text = f"{text}\n{record.stack_info}"
+            self.sink.put(Entry(record.created, record.levelname, self.process, text))
+        except Exception:  # meant: no logging call may ever raise, not even for a broken __str__
+            self.sink.lose(1)
 
 
 __all__ = ["conceal", "dropped", "err", "mask", "msg", "reopen", "setup", "text"]

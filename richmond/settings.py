@@ -31,6 +31,10 @@ class RichmondSettings:
     sample_interval_s: float
     broker: bool  # no: this host runs workers only
     trace: bool = False  # remember the times of a subscriber's last messages at each hop
+    log_files: str = "one"  # or per-class
+    log_max_bytes: int = 50 << 20  # a larger one is rotated; 0: never
+    log_backups: int = 5  # rotated files that are kept
+    log_format: str = "text"  # or json
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,19 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     workers_path: Path
     orphan_timeout_s: float
     accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)  # at SSMI gateways, by name
-    log: Path | None = None  # None: standard error
+    log: Path | None = None  # where to go on when the master has died; None: standard error
+    log_mark: str = ""  # of the pipe to the master, which comes with the order; empty: it logs to standard error
     log_level: str = "info"
     log_messages: bool = False
+    log_format: str = "text"
 
 
 # Master to spawner.
 
 
 class Spawn(msgspec.Struct, frozen=True, tag=True):
+    """With it comes, as a descriptor, the pipe that is to be the worker's standard output and error."""
+
     job: WorkerJob
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from richmond.scoreboard import Scoreboard
 from richmond.supervisor import jobs
@@ -25,9 +25,16 @@ class Spawner:
     `spawn` and `kill` are for one thread.
     """
 
-    def __init__(self, scoreboard: Scoreboard, on_event: Callable[[jobs.Event], None]) -> None:
+    def __init__(
+        self,
+        scoreboard: Scoreboard,
+        on_event: Callable[[jobs.Event], None],
+        open_output: Callable[[str], int | None] = lambda _process: None,
+    ) -> None:
+        """`open_output`: a descriptor for what the spawner itself prints; None: that of this process."""
         self._scoreboard = scoreboard
         self._on_event = on_event
+        self._open_output = open_output
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._starting: list[str] = []  # slots ordered, and not yet heard of
@@ -56,29 +63,41 @@ class Spawner:
             "lifeline": self._lifeline_read,
         }
         command = [sys.executable, "-P", "-m", "richmond.supervisor.spawner"]
+        output = self._open_output("spawner")
         for name, value in {**fds, "rows": self._scoreboard.rows}.items():
             command += [f"--{name}", str(value)]
         with theirs:
             try:
                 # A session of its own: a terminal's Ctrl-C is for the master alone.
                 self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, pass_fds=tuple(fds.values()), start_new_session=True
-                )
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=tuple(fds.values()),
+                    start_new_session=True,
+                )  # fmt: skip
             except OSError:
                 ours.close()
                 raise
+            finally:
+                if output is not None:
+                    os.close(output)
         self._control = ours
         self._reader = threading.Thread(target=self._read, args=(ours, self._process), name="spawner", daemon=True)
         self._reader.start()
 
-    def spawn(self, job: jobs.WorkerJob) -> None:
-        """Order a worker; Forked or SpawnFailed tells what came of it."""
+    def spawn(self, job: jobs.WorkerJob, output: int | None = None) -> None:
+        """Order a worker; Forked or SpawnFailed tells what came of it.
+
+        `output`: the pipe for all that it says, closed here once it is on its way; None: that of the spawner.
+        """
         control = self._control
-        if control is None:
-            self._on_event(jobs.SpawnFailed(job.slot, "the spawner has ended"))
-            return
-        self._starting.append(job.slot)
-        _order(control, jobs.Spawn(job))
+        try:
+            if control is None:
+                self._on_event(jobs.SpawnFailed(job.slot, "the spawner has ended"))
+                return
+            self._starting.append(job.slot)
+            _order(control, jobs.Spawn(job), [] if output is None else [output])
+        finally:
+            if output is not None:
+                os.close(output)
 
     def kill(self, slot: str, pid: int, number: int) -> None:
         """Signal a worker of ours. Nothing happens if it has ended, whoever has its pid now."""
@@ -183,9 +202,9 @@ class Spawner:
         self._on_event(jobs.Exited(slot, pid))
 
 
-def _order(control: socket.socket, order: jobs.Order) -> None:
+def _order(control: socket.socket, order: jobs.Order, fds: Sequence[int] = ()) -> None:
     with contextlib.suppress(OSError):  # the spawner has ended: _end says what follows from it
-        control.send(jobs.encode(order))
+        socket.send_fds(control, [jobs.encode(order)], fds)
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -27,7 +27,7 @@ import traceback
 import setproctitle
 
 import richmond.workers.ussd  # noqa: F401  (its children share it)
-from richmond import linux
+from richmond import linux, log_pipe
 from richmond.scoreboard import Scoreboard
 from richmond.supervisor import jobs
 from richmond.workers import runtime
@@ -70,25 +70,26 @@ class Spawner:
     def _take_order(self) -> bool:
         """False: the master has gone."""
         try:
-            packet = self._control.recv(jobs.MAX_PACKET_BYTES)
+            packet, fds, _, _ = socket.recv_fds(self._control, jobs.MAX_PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it died with our events unread
             return False
         if not packet:
             return False
         order = jobs.decode_order(packet)
         if isinstance(order, jobs.Spawn):
-            self._spawn(order.job)
+            self._spawn(order.job, fds)
         elif order.pid in self._children:
             os.kill(order.pid, order.signal)
         return True
 
-    def _spawn(self, job: jobs.WorkerJob) -> None:
+    def _spawn(self, job: jobs.WorkerJob, output: list[int]) -> None:
+        """`output`: the pipe for what it says. Empty: nothing came with the order, or no descriptor was left here."""
         # Held back, not ignored: what comes for the child before it has made itself ready is delivered then.
         signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
             pid = os.fork()
             if not pid:
-                self._be_worker(job)
+                self._be_worker(job, *output)
         except OSError as e:
             self._tell(jobs.SpawnFailed(job.slot, f"fork: {e}"))
         else:
@@ -96,6 +97,8 @@ class Spawner:
             self._tell(jobs.Forked(job.slot, pid))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
+            for fd in output:
+                os.close(fd)
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -130,10 +133,13 @@ class Spawner:
             poll.poll()
             self._reap()
 
-    def _be_worker(self, job: jobs.WorkerJob) -> None:
+    def _be_worker(self, job: jobs.WorkerJob, output: int | None = None) -> None:
         """The child's life. Never returns: not one of the parent's frames, buffers or exit functions may run again."""
         code = 1
+        outlet: log_pipe.Outlet | None = None
         try:
+            if output is not None:
+                outlet = log_pipe.take_over(output, job.log_mark)
             os.setsid()
             signal.set_wakeup_fd(-1)
             # Ctrl-C and a reload are for the master, whoever they are sent to: they stay ignored.
@@ -149,13 +155,15 @@ class Spawner:
             setproctitle.setproctitle(f"richmond: {job.slot}")
             row = self._scoreboard.row(job.row)
             row.reset(os.getpid())
-            code = runtime.run(job, report=self._report, row=row, lifeline_fd=self._lifeline)
+            code = runtime.run(job, report=self._report, row=row, lifeline_fd=self._lifeline, outlet=outlet)
         except BaseException:  # the process's top: whatever it was, it ends here
             traceback.print_exc()
         finally:
             try:
                 sys.stdout.flush()
                 sys.stderr.flush()
+                if outlet is not None:
+                    outlet.close()
             finally:
                 os._exit(code)
 

@@ -66,14 +66,16 @@ def run(
     report: Callable[[Ready | Failed], None] | None = None,
     row: Row | None = None,
     lifeline_fd: int | None = None,
+    outlet: log.Sink | None = None,
 ) -> int:
     """Be this worker until told to end. Returns the process's exit code.
 
     Without `lifeline_fd` nobody supervises: Ctrl-C ends it too. SIGTERM: finish what is in the inbox, then end.
+    `outlet`: where its log goes; None: standard error.
     """
     os.environ.update(job.worker.environment)
     time.tzset()
-    _set_up_log(job)
+    log.setup(outlet, job.log_level, job.log_messages, process=job.slot)
     tell = report or (lambda _: None)
     before = set(sys.modules)
     try:
@@ -358,7 +360,8 @@ class _Runtime:
         poll = select.poll()
         poll.register(lifeline_fd, select.POLLIN)
         poll.register(os.pidfd_open(os.getppid()), select.POLLIN)
-        poll.poll()
+        if any(fd == lifeline_fd for fd, _ in poll.poll()) and self._job.log_mark:
+            log.go_on_in(self._job.log, as_json=self._job.log_format == "json")
         logger.warning("the master or the spawner has died: finishing what is in hand")
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(self._job.orphan_timeout_s)
@@ -383,9 +386,3 @@ def _attempts(headers: dict[str, Any]) -> int:
     return before if isinstance(before, int) else 0
 
 
-def _set_up_log(job: WorkerJob) -> None:
-    try:
-        log.setup(job.log, job.log_level, job.log_messages, process=job.slot)
-    except OSError as e:
-        log.setup(None, job.log_level, job.log_messages, process=job.slot)
-        logger.error("logging to standard error: %s", e)

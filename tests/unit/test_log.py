@@ -17,7 +17,7 @@ def path(tmp_path):
     yield tmp_path / "richmond.log"
     logging.getLogger().removeHandler(log._handler)
     logging.getLogger("richmond").setLevel(logging.NOTSET)
-    log._handler.close()
+    log.close()
     log._handler, log._messages = None, False
 
 
@@ -124,7 +124,8 @@ def test_a_directory_that_is_gone_costs_lines_but_no_error_and_they_are_counted(
     assert log.dropped() == before + 2
     moved.rename(path.parent)
     log.msg("there")
-    assert [text for _, _, text in lines(path)] == ["there"]
+    said = [text for _, _, text in lines(path)]
+    assert said == ["2 log lines are lost: No such file or directory", "there"]
     assert log.dropped() == before + 2
 
 
