@@ -6,13 +6,16 @@ It runs on gevent, in the master or alone, in a process that is monkey-patched. 
     received = ignored + link + published + unbound + apologised + dropped + waiting
     ussd     = published:ussd + ussd-refused + ussd-waiting
     replies  = sent + refused + returned + held
+    sms-taken = sms-sent + sms-refused + sms-returned + sms-held
 
 `received`: lines of the gateways; `link`: acknowledgements and logouts; `published`: confirmed by RabbitMQ; `unbound`:
 events that nobody has bound a queue for; `waiting`: not confirmed yet. `ussd`: of the lines, those for a worker;
 `ussd-refused`: of these, those that got the apology or were dropped. `repeated`: publishes sent again because a
 connection was lost before they were confirmed, so that RabbitMQ may have them twice. `replies`: deliveries of the send
-queues; `refused`: in the dead-letter queue; `returned`: given back to the queue, because the link went. `ignored`,
-`apologised`, `dropped` and `refused` are also counted by reason (`refused:session-over`), what is published by kind.
+queues; `refused`: in the dead-letter queue; `returned`: given back to the queue, because the link went. `sms-taken`
+and what it consists of: the same for all that is no USSD reply. `ignored`, `apologised`, `dropped`, `refused` and
+`sms-refused` are also counted by reason (`refused:session-over`), what is published by kind (`published:sms`), and so
+is what is sent and no USSD reply (`sent:sms`).
 """
 
 from __future__ import annotations
@@ -31,14 +34,17 @@ from richmond.amqp.client import LinkState as AmqpState
 from richmond.amqp.topology import Topology, topology
 from richmond.broker_account import Account, Commons
 from richmond.broker_status import BrokerStatus, LinkStatus
+from richmond.opt_out import OptOut
 from richmond.session_store import SessionStore
 from richmond.settings import Settings, SsmiSettings
+from richmond.sms_store import SmsStore
 
 _log = logging.getLogger(__name__)
 
 _SAVE_S = 1.0  # so much of the sessions a kill -9 may cost
 _HOPE_S = 3.0  # a RabbitMQ that has just gone, or is being dialled for the first time, may be there in a moment
 _REMOVE_S = 5.0  # for an account to end that is no more in the ini
+_EXPIRE_S = 60.0
 _LINK = "link-"
 
 
@@ -54,18 +60,23 @@ class Broker:
         numbers = itertools.count(1)
         self._away = True  # RabbitMQ is
         self._hope_ends = time.monotonic() + _HOPE_S
-        self._store: SessionStore | None = None
+        directory = settings.richmond.directory
+        self._sessions = SessionStore(directory / "sessions.db")
+        self._sms = SmsStore(directory / "sms.db")
+        self._opt_out = OptOut(directory / "optout.db")
         self._saving: gevent.Greenlet | None = None
         self._amqp = Client(
             settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
         )
-        self._commons = Commons(self._amqp, lambda: f"{run}-{next(numbers):x}", self._save_soon)
+        self._commons = Commons(
+            self._amqp, self._sms, self._opt_out, lambda: f"{run}-{next(numbers):x}", self._save_soon
+        )
+        self._expired = time.monotonic()  # when what is old in sms.db was forgotten
         self._gone: list[Account] = []  # no more in the ini; what they have published may still be confirmed
         self._accounts = {ssmi.name: Account(settings, ssmi, self._commons) for ssmi in _with_gateway(settings)}
 
     def start(self) -> None:
         """Connect everywhere in the background; nobody has to be there."""
-        self._store = SessionStore(self._settings.richmond.directory / "sessions.db")
         self._amqp.start()
         for account in self._accounts.values():
             self._begin(account)
@@ -84,9 +95,10 @@ class Broker:
         self._amqp.close(max(0.1, deadline - time.monotonic()))
         if self._saving is not None:
             self._saving.kill()
-        self._save_sessions()
-        if self._store is not None:
-            self._store.close()
+        self._save()
+        self._sessions.close()
+        self._sms.close()
+        self._opt_out.close()
         lost = sum(account.receiver.lose() for account in self._all())
         if lost:
             _log.error("%d messages of subscribers are lost: RabbitMQ did not take them before the stop", lost)
@@ -121,6 +133,7 @@ class Broker:
         counters["received"] -= counters.pop("waiting", 0)
         counters["ussd"] -= counters.pop("ussd-waiting", 0)
         counters["replies"] -= counters.pop("held", 0)
+        counters["sms-taken"] -= counters.pop("sms-held", 0)
         return {name: count for name, count in counters.items() if not name.startswith(_LINK)}
 
     def _counts(self) -> Counter[str]:
@@ -135,8 +148,7 @@ class Broker:
         return itertools.chain(self._accounts.values(), self._gone)
 
     def _begin(self, account: Account) -> None:
-        assert self._store is not None
-        restored = account.sessions.restore(self._store.load(account.name), time.monotonic(), time.time())
+        restored = account.sessions.restore(self._sessions.load(account.name), time.monotonic(), time.time())
         if restored:
             _log.info("%d sessions of account %s were open at the last end, and go on", restored, account.name)
         account.on_amqp(self._away, self._hope_ends, lost=False)
@@ -162,13 +174,16 @@ class Broker:
     def _save_soon(self) -> None:
         """Within a second, and not at all while nothing changes."""
         if self._saving is None or self._saving.dead:
-            self._saving = gevent.spawn_later(_SAVE_S, self._save_sessions)
+            self._saving = gevent.spawn_later(_SAVE_S, self._save)
 
-    def _save_sessions(self) -> None:
-        if self._store is not None:
-            now, wall = time.monotonic(), time.time()
-            for account in self._all():
-                self._store.save(account.name, *account.sessions.changes(now, wall))
+    def _save(self) -> None:
+        now, wall = time.monotonic(), time.time()
+        for account in self._all():
+            self._sessions.save(account.name, *account.sessions.changes(now, wall))
+        if now - self._expired > _EXPIRE_S:
+            self._expired = now
+            self._sms.expire(wall)
+        self._sms.commit()
 
 
 def _with_gateway(settings: Settings) -> list[SsmiSettings]:

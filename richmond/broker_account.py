@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from richmond.amqp.client import Client
 from richmond.broker_gateway import Gateway
 from richmond.broker_receiver import Receiver
 from richmond.broker_sender import Sender
-from richmond.broker_status import AccountStatus, LinkStatus
+from richmond.broker_status import AccountStatus, LinkStatus, Throttled
 from richmond.broker_tally import Tally
+from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
+from richmond.sms_store import SmsStore
 from richmond.ssmi.sessions import SessionTable
 
 _CANCEL_S = 5.0
@@ -21,9 +23,11 @@ _CANCEL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Commons:
-    """What all accounts share. `identity`: makes ids and tokens, none twice. `save_soon`: sessions have changed."""
+    """What all accounts share. `identity`: makes ids and tokens, none twice. `save_soon`: something has to be saved."""
 
     amqp: Client
+    sms: SmsStore
+    opt_out: OptOut
     identity: Callable[[], str]
     save_soon: Callable[[], None]
 
@@ -33,15 +37,15 @@ class Account:
         self.settings = ssmi
         self.counters = Tally()
         self.sessions = SessionTable(ssmi.session_timeout_s, commons.identity)
-        self._save_soon = commons.save_soon
+        self._commons = commons
         self.gateway = gateway = Gateway(ssmi, self)
         self.receiver = Receiver(
             settings, ssmi, sessions=self.sessions, counters=self.counters, identity=commons.identity,
             amqp=commons.amqp, write=gateway.write, resume=gateway.resume, changed=self._changed,
         )  # fmt: skip
         self.sender = Sender(
-            settings, ssmi, sessions=self.sessions, counters=self.counters,
-            amqp=commons.amqp, wake=gateway.replies_wait, changed=self._changed,
+            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, counters=self.counters,
+            identity=commons.identity, amqp=commons.amqp, wake=gateway.replies_wait, changed=self._changed,
         )  # fmt: skip
         # What the gateway's owner is asked for, without a call between.
         self.on_events = self.receiver.on_events
@@ -96,6 +100,7 @@ class Account:
             address=f"{self.settings.host}:{self.settings.port}",
             link=LinkStatus(link.state.value, time.time() - (now - link.since), link.last_error),
             sessions=len(self.sessions),
+            throttled=tuple(self._throttled(now)),
         )
 
     def counts(self) -> Counter[str]:
@@ -103,9 +108,15 @@ class Account:
         counters = self.counters + Counter({f"link-{name}": n for name, n in self.gateway.link.counters.items()})
         counters["waiting"] = self.receiver.waiting
         counters["ussd-waiting"] = self.receiver.waiting_ussd
-        counters["held"] = self.sender.held
+        counters["held"] = self.sender.ussd.held
+        counters["sms-held"] = self.sender.sms.held
         return counters
 
+    def _throttled(self, now: float) -> Iterator[Throttled]:
+        for kind, biting in (("ussd", self.sender.ussd.biting), ("sms", self.sender.sms.biting)):
+            if biting is not None:
+                yield Throttled(kind, biting.waiting, time.time() - (now - biting.since), biting.per_second)
+
     def _changed(self) -> None:
-        if self.sessions.dirty:
-            self._save_soon()
+        if self.sessions.dirty or self._commons.sms.dirty:
+            self._commons.save_soon()

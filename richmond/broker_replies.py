@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import msgspec
 
 from richmond import messages
+from richmond.broker_refusal import Refused
+from richmond.broker_sms import Outgoing
 from richmond.errors import MessageError, SSMIUsageError
+from richmond.messages import UssdReply
 from richmond.settings import SsmiSettings
 from richmond.ssmi.codec import SendExtendedUssd, SendUssd, UssdType, encode
+from richmond.ssmi.pages import cut
 from richmond.ssmi.sessions import Session, SessionTable
 from richmond.ssmi.text import fit, ussd_fits
 
-_NEW, _NETWORK = str(UssdType.NEW), str(UssdType.NETWORK)
+_NEW, _NETWORK, _REDIRECT = str(UssdType.NEW), str(UssdType.NETWORK), str(UssdType.REDIRECT)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -27,18 +28,13 @@ class Line(msgspec.Struct, frozen=True):
     too_long: bool
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """`reason`: short and stable; `detail`: never quotes the message."""
-
-    reason: str
-    detail: str
-
-
-def decide(body: bytes, sessions: SessionTable, account: SsmiSettings, now: float) -> Line | Refused:
+def decide(body: bytes, sessions: SessionTable, account: SsmiSettings, now: float) -> Line | Refused | Outgoing:
     """Later replies of the same burst are judged as if this one had been sent already."""
     encoding = account.encoding
     try:
-        reply = messages.decode_reply(body)
+        reply = messages.decode_outbound(body)
+        if type(reply) is not UssdReply:
+            return reply  # type: ignore[return-value]
         # What begins a session needs none: type 6 on 110, type 1 on 120.
         begins = reply.ussd_type == (_NETWORK if reply.genfields is None else _NEW)
         if not reply.msisdn:
@@ -50,6 +46,11 @@ def decide(body: bytes, sessions: SessionTable, account: SsmiSettings, now: floa
             if refusal is not None:
                 return Refused(refusal, "the session that it answers is not open any more")
         message, replaced = fit(reply.message, encoding)
+        too_long = not ussd_fits(message) and reply.ussd_type != _REDIRECT
+        if too_long:
+            if reply.long == "refuse":
+                return Refused("too-long", "no USSD string holds the text")
+            message = cut(message)
         command = (
             SendUssd(reply.msisdn, reply.ussd_type, message)
             if reply.genfields is None
@@ -59,18 +60,4 @@ def decide(body: bytes, sessions: SessionTable, account: SsmiSettings, now: floa
     except (MessageError, SSMIUsageError) as e:
         return Refused(e.reason, str(e))
     ended = sessions.replied(reply.msisdn, reply.ussd_type, now)
-    return Line(data, reply.msisdn, ended, replaced, not ussd_fits(message))
-
-
-def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], wall: float) -> dict[str, Any]:
-    """`headers`: of the reply itself; the worker that wrote it may have put its name there."""
-    dead: dict[str, Any] = {
-        "x-richmond-reason": refused.reason,
-        "x-richmond-exception": refused.detail,
-        "x-richmond-time": datetime.fromtimestamp(wall, UTC).isoformat(),
-        "x-richmond-queue": queue,
-    }
-    worker = headers.get("x-richmond-worker")
-    if isinstance(worker, str):
-        dead["x-richmond-worker"] = worker
-    return dead
+    return Line(data, reply.msisdn, ended, replaced, too_long)

@@ -1,185 +1,168 @@
-"""What workers send through one account: from its queue to the gateway's socket."""
+"""What workers send through one account: from its two queues to the gateway's socket."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gevent
 from gevent.event import Event as Signal
 
-from richmond import broker_replies
 from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
-from richmond.amqp.topology import DEAD_ROUTING_KEY, send_queues
-from richmond.broker_replies import Line, Refused
+from richmond.amqp.topology import send_queues
+from richmond.broker_sms_lane import SmsLane
 from richmond.broker_tally import Tally
+from richmond.broker_ussd_lane import UssdLane
 from richmond.errors import AMQPError
+from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
+from richmond.sms_store import SmsStore
 from richmond.ssmi.sessions import SessionTable
 
-_log = logging.getLogger(__name__)
-
 _CANCEL_S = 5.0
-_RETRY_S = 1.0
 
 
 class Sender:
+    """A lane for each queue. What USSD has to say goes first."""
+
     def __init__(
         self,
         settings: Settings,
         account: SsmiSettings,
         *,
         sessions: SessionTable,
+        store: SmsStore,
+        opt_out: OptOut,
         counters: Tally,
+        identity: Callable[[], str],
         amqp: Client,
         wake: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        """`wake`: have `take` called. `changed`: sessions may have to be saved."""
-        self._sessions = sessions
-        self._counters = counters
+        """`wake`: have `take` called. `changed`: something may have to be saved."""
         self._amqp = amqp
         self._wake = wake
         self._changed = changed
-        self._deliveries: list[Delivery] = []  # replies, not looked at yet
-        self._unsettled = 0  # replies that are being sent or buried
-        self._quiet = Signal()  # no reply is held
+        self._quiet = Signal()  # something is held no more
         self._consuming: dict[str, int] = {}  # queue -> prefetch
         self._accepting = True
+        self._alarm: gevent.Greenlet | None = None  # until a token is there
+        self._alarm_at = 0.0
+        quiet = self._quiet.set
+        self.sms = SmsLane(store, opt_out, identity, counters, amqp, quiet, self._on_reply, account)
+        self.ussd = UssdLane(sessions, counters, amqp, quiet, self._on_stray)
         self.configure(settings, account)
 
     def configure(self, settings: Settings, account: SsmiSettings) -> None:
-        self._settings = settings.amqp
-        self._account = account
-        self._queue = send_queues(settings.amqp, account.name).ussd.name
-
-    @property
-    def held(self) -> int:
-        """Replies that are neither sent nor back at RabbitMQ."""
-        return len(self._deliveries) + self._unsettled
+        queues = send_queues(settings.amqp, account.name)
+        self.ussd.configure(settings.amqp, account, queues.ussd.name)
+        self.sms.configure(settings.amqp, account, queues.sms.name)
 
     # For the gateway's writer and driver.
 
     def take(self) -> tuple[bytes, Any]:
         """What may go now, and what to call it in `done`."""
-        if not self._deliveries:
-            return b"", None
-        deliveries, self._deliveries = self._deliveries, []
-        self._unsettled += len(deliveries)
         now = time.monotonic()
-        sessions, account, counters = self._sessions, self._account, self._counters
-        batch = []
-        for delivery in deliveries:
-            outcome = broker_replies.decide(delivery.body, sessions, account, now)
-            if type(outcome) is Line:
-                batch.append((delivery, outcome))
-                if outcome.replaced:
-                    counters["replaced-characters"] += outcome.replaced
-                if outcome.too_long:
-                    counters["too-long"] += 1
-            else:
-                self._bury(delivery, outcome)  # type: ignore[arg-type]
+        replies, batch = self.ussd.take(now)
+        others, more = self.sms.take(now) if self.sms.waits else (b"", [])
         self._amqp.flush()
-        return b"".join([line.data for _, line in batch]), batch
+        self._set_alarm(now)
+        return (replies + others, (batch, more)) if batch or more else (b"", None)
 
-    def done(self, batch: Any, sent: bool) -> None:
+    def done(self, batches: Any, sent: bool) -> None:
         """`sent`: the socket took it all. Else it may have taken some."""
-        if sent:
-            for delivery, _ in batch:
-                self._amqp.ack(delivery, hold=True)
-            self._counters["sent"] += len(batch)
-            self._unsettled -= len(batch)
-            self._note_quiet()
-            self._amqp.flush_later()
-            self._changed()
+        replies, others = batches
+        if not sent:
+            self.ussd.put_back(replies)
+            self.sms.put_back(others)
             return
-        now = time.monotonic()
-        for _, line in batch:
-            if line.ended is not None:
-                self._sessions.reopen(line.msisdn, line.ended, now)
-        self._unsettled -= len(batch)
-        self._deliveries[:0] = [delivery for delivery, _ in batch]
+        self.ussd.sent(replies)
+        if others:
+            self.sms.sent(others)
+        self._quiet.set()
+        self._amqp.flush_later()
+        self._changed()
 
     def reconcile(self, up: bool) -> None:
         """Consume while the link is up. Blocks until nothing more comes if it is not."""
-        wanted = {self._queue: self._settings.prefetch} if up and self._accepting else {}
+        wanted = {}
+        if up and self._accepting:
+            wanted = {self.ussd.queue: self.ussd.prefetch, self.sms.queue: self.sms.prefetch}
         consuming, self._consuming = self._consuming, wanted
         for queue in consuming:
             if queue not in wanted:
                 self._amqp.cancel(queue, _CANCEL_S)
         for queue, prefetch in wanted.items():
             if consuming.get(queue) != prefetch:
-                self._amqp.consume(queue, prefetch, self._on_reply)
-        if not up:
+                self._amqp.consume(queue, prefetch, self._on_reply if queue == self.ussd.queue else self._on_other)
+        if up:
+            self._wake()  # rates may be others
+        else:
             self.give_back()
 
     # For the broker.
 
     def drain(self, up: Callable[[], bool], deadline: float) -> None:
-        """Until no reply waits in the send queue. The workers have ended: nothing new comes."""
+        """Until no reply waits in the send queue. The workers have ended: nothing new comes. SMS may wait there."""
+        queue = self.ussd.queue
         while up() and time.monotonic() < deadline:
             try:
                 with gevent.Timeout(max(0.0, deadline - time.monotonic())):
-                    ready, _ = self._amqp.depths([self._queue]).get(self._queue, (0, 0))
+                    ready, _ = self._amqp.depths([queue]).get(queue, (0, 0))
             except (AMQPError, gevent.Timeout):
                 return
-            if not ready and not self.held:
+            if not ready and not self.ussd.held:
                 return
-            self._wait_quiet(deadline)
+            self._wait(deadline)
 
     def finish(self, up: Callable[[], bool], cancel_s: float, deadline: float) -> None:
-        """Take nothing more, and send what is held."""
+        """Take nothing more, and send what is held; SMS that wait for their token go back."""
         self._accepting = False
         consuming, self._consuming = self._consuming, {}
         for queue in consuming:
             self._amqp.cancel(queue, cancel_s)
-        while self.held and up() and time.monotonic() < deadline:
-            self._wait_quiet(deadline)
+        while (self.ussd.held or self.sms.leaving) and up() and time.monotonic() < deadline:
+            self._wait(deadline)
 
     def give_back(self) -> None:
-        deliveries, self._deliveries = self._deliveries, []
-        for delivery in deliveries:
-            self._amqp.reject(delivery, requeue=True)
-        if deliveries:
-            self._counters["returned"] += len(deliveries)
-            self._amqp.flush()
-            self._note_quiet()
+        self.ussd.give_back()
+        self.sms.give_back()
 
     # From the AMQP client's reader: nothing here blocks.
 
     def _on_reply(self, delivery: Delivery) -> None:
-        self._counters["replies"] += 1
-        self._deliveries.append(delivery)
+        self.ussd.put(delivery)
         self._wake()
 
-    def _bury(self, delivery: Delivery, refused: Refused) -> None:
-        headers = broker_replies.dead_letter_headers(refused, self._queue, delivery.headers, time.time())
-        done = partial(self._buried, delivery, refused)
-        try:
-            self._amqp.publish(self._settings.exchange, DEAD_ROUTING_KEY, delivery.body, headers=headers, on_done=done)
-        except AMQPError:  # closed: it was not acknowledged, so RabbitMQ still has it
-            self._unsettled -= 1
-            self._counters["returned"] += 1
+    def _on_other(self, delivery: Delivery) -> None:
+        self.sms.put(delivery)
+        self._wake()
 
-    def _buried(self, delivery: Delivery, refused: Refused, result: str | None) -> None:
-        if result is None:
-            self._unsettled -= 1
-            self._amqp.ack(delivery)
-            self._counters.note("refused", refused.reason, time.monotonic(), "reply refused: %s", refused.detail)
-            self._note_quiet()
+    def _on_stray(self, delivery: Delivery, message: Any) -> None:
+        self.sms.put_stray(delivery, message)
+
+    # Within.
+
+    def _set_alarm(self, now: float) -> None:
+        """Have `take` called again when the next token is there."""
+        waits = [wait for wait in (self.ussd.next_in(now), self.sms.next_in(now)) if wait is not None]
+        if not waits:
             return
-        _log.error("the dead-letter queue %s takes nothing: %s", self._settings.dead_queue, result)
-        gevent.spawn_later(_RETRY_S, self._bury, delivery, refused)
+        due = now + min(waits)
+        if self._alarm is not None and not self._alarm.dead:
+            if self._alarm_at <= due:
+                return
+            self._alarm.kill(block=False)
+        self._alarm_at = due
+        self._alarm = gevent.spawn_later(due - now, self._ring)
 
-    def _wait_quiet(self, deadline: float) -> None:
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    def _wait(self, deadline: float) -> None:
         self._quiet.clear()
         # The queue may hold more although we hold nothing now; nobody tells us when it is empty.
         self._quiet.wait(min(0.1, max(0.0, deadline - time.monotonic())))
-
-    def _note_quiet(self) -> None:
-        if not self.held:
-            self._quiet.set()

@@ -13,6 +13,15 @@ class LinkStatus(msgspec.Struct, frozen=True):
     error: str
 
 
+class Throttled(msgspec.Struct, frozen=True):
+    """Messages that wait because the account's rate is used up. `kind`: ussd or sms. `since`: Unix seconds."""
+
+    kind: str
+    waiting: int
+    since: float
+    per_second: float
+
+
 class AccountStatus(msgspec.Struct, frozen=True):
     """One account at a gateway. `sessions`: how many are open."""
 
@@ -20,6 +29,7 @@ class AccountStatus(msgspec.Struct, frozen=True):
     address: str
     link: LinkStatus
     sessions: int
+    throttled: tuple[Throttled, ...]
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import richmond.log
 from richmond import config
@@ -26,6 +27,7 @@ def run_broker(settings: Settings) -> int:
         raise UsageError(f"{settings.path} names no gateway: set host, port, username and password in [ssmi]")
     settings = replace(settings, amqp=_amqp(settings))
     _log_to(settings, "broker")
+    _make(settings.richmond.directory, "directory in [richmond]", settings)
     broker = Broker(settings)
     broker.start()
     _wait_for_a_signal()
@@ -65,13 +67,7 @@ def run_simulator(settings: Settings) -> int:
     from richmond.simulator.server import Simulator
 
     _log_to(settings, "simulator")
-    place = settings.simulator.socket.parent
-    try:
-        place.mkdir(mode=0o750, parents=True, exist_ok=True)  # the first that ever ran here may be this one
-    except OSError as e:
-        raise InstallationError(
-            f"{place}: {e.strerror}; make it writable, or set socket in [simulator] of {settings.path}"
-        ) from e
+    _make(settings.simulator.socket.parent, "socket in [simulator]", settings)
     simulator = Simulator(settings.simulator)
     host, port = simulator.start()
     log.info("SSMI on %s:%d, user %s; telephones on %s", host, port, settings.simulator.username,
@@ -79,6 +75,14 @@ def run_simulator(settings: Settings) -> int:
     _wait_for_a_signal()
     simulator.stop()
     return 0
+
+
+def _make(place: Path, key: str, settings: Settings) -> None:
+    """The first that ever ran here may be this one."""
+    try:
+        place.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as e:
+        raise InstallationError(f"{place}: {e.strerror}; make it writable, or set {key} of {settings.path}") from e
 
 
 def _log_to(settings: Settings, process: str) -> None:

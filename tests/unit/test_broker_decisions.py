@@ -11,7 +11,8 @@ from test_routing import AMQP, worker
 
 from richmond import messages
 from richmond.broker_inbound import KINDS, USSD_TYPES, Apologise, Drop, Inbound, Post, Publish
-from richmond.broker_replies import Line, Refused, dead_letter_headers, decide
+from richmond.broker_refusal import Refused, dead_letter_headers
+from richmond.broker_replies import Line, decide
 from richmond.settings import RabbitmqSettings, Settings
 from richmond.ssmi import codec
 from richmond.ssmi.codec import DeliveryReport, ExtendedUssd, MoSms, PremiumBinaryMo, PremiumMo, Seq, Unknown, Ussd
@@ -230,7 +231,11 @@ def test_what_begins_none_needs_one(broker, keys):
 
 def test_long_and_strange_texts_are_noted(broker):
     broker.event(new())
-    assert broker.reply(message="x" * 183).too_long
+    line = broker.reply(message="word " * 40)
+    assert line.too_long
+    assert line.data.endswith(b" word word...\r")
+    assert len(line.data) <= len(b"SSMI,110,27831112222,2,\r") + 182
+    assert broker.reply(message="x" * 183, long="refuse").reason == "too-long"
     assert broker.reply(message="\N{SNOWMAN}\N{SNOWMAN}").replaced == 2
 
 

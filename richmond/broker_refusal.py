@@ -1,0 +1,29 @@
+"""Why something from a worker was not sent, for the dead-letter queue. No I/O."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """`reason`: short and stable; `detail`: never quotes the message."""
+
+    reason: str
+    detail: str
+
+
+def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], wall: float) -> dict[str, Any]:
+    """`headers`: of the reply itself; the worker that wrote it may have put its name there."""
+    dead: dict[str, Any] = {
+        "x-richmond-reason": refused.reason,
+        "x-richmond-exception": refused.detail,
+        "x-richmond-time": datetime.fromtimestamp(wall, UTC).isoformat(),
+        "x-richmond-queue": queue,
+    }
+    worker = headers.get("x-richmond-worker")
+    if isinstance(worker, str):
+        dead["x-richmond-worker"] = worker
+    return dead
