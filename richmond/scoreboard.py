@@ -16,7 +16,8 @@ ROW_BYTES = 128  # whole cache lines, so that two workers never write to the sam
 _CELLS = ROW_BYTES // 8
 
 _PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN, _MESSAGE = range(8)
-_ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED = range(8, 12)
+_ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED, _RETRIED = range(8, 13)
+_COUNTERS = (_HANDLED, _FAILED, _WAITING, _MESSAGE, _ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED, _RETRIED)
 
 CONDEMNED = 64  # messages; the oldest makes room
 _HEAD_CELLS = CONDEMNED
@@ -37,6 +38,7 @@ class Reading:
     unanswered: int = 0  # handled without a reply
     dead_lettered: int = 0
     redelivered: int = 0  # RabbitMQ had delivered it before: it may have been counted then
+    retried: int = 0  # it came from the dead-letter queue: it was counted as dead-lettered before
 
 
 class Row:
@@ -51,7 +53,7 @@ class Row:
 
     def reset(self, pid: int) -> None:
         at = self._at
-        for cell in (_HANDLED, _FAILED, _WAITING, _MESSAGE, _ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED):
+        for cell in _COUNTERS:
             self._ints[at + cell] = 0
         for cell in (_BUSY, _TURN, _BEGAN):
             self._times[at + cell] = 0.0
@@ -76,11 +78,13 @@ class Row:
         times[at + _BEGAN] = 0.0
         self._ints[at + (_HANDLED if ok else _FAILED)] += 1
 
-    def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool) -> None:
+    def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool, retried: bool = False) -> None:
         at = self._at
         self._ints[at + (_DEAD_LETTERED if dead else _ANSWERED if answered else _UNANSWERED)] += 1
         if redelivered:
             self._ints[at + _REDELIVERED] += 1
+        if retried:
+            self._ints[at + _RETRIED] += 1
 
     def condemned(self, message: int) -> bool:
         """Whether the master has said to begin this message no more."""
@@ -104,6 +108,7 @@ class Row:
             unanswered=ints[_UNANSWERED],
             dead_lettered=ints[_DEAD_LETTERED],
             redelivered=ints[_REDELIVERED],
+            retried=ints[_RETRIED],
         )
 
 

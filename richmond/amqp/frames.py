@@ -28,6 +28,7 @@ _uint64 = struct.Struct(">Q")
 _ack = struct.Struct(">BHIHHQBB")
 
 _SEQUENCE_DIGITS = 12
+_RETRIED = b"x-richmond-retried"
 
 
 class Delivery(msgspec.Struct, eq=False, gc=False):
@@ -50,6 +51,11 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
     def __repr__(self) -> str:
         return f"<Delivery {self._tag}: {len(self.body)} bytes, key {self.routing_key!r}>"
+
+    @property
+    def retried(self) -> bool:
+        """An operator has given it another chance, after it was dead-lettered."""
+        return _RETRIED in self._properties
 
     @property
     def routing_key(self) -> str:

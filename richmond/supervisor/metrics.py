@@ -23,13 +23,14 @@ class Totals:
     unanswered: int = 0
     dead_lettered: int = 0
     redelivered: int = 0  # of those, maybe counted before
+    retried: int = 0  # of those, counted as dead-lettered before
     unacked: int = 0  # held now, the ones in hand too: not a counter
 
     def plus(self, reading: Reading) -> Totals:
         return replace(self, **{name: getattr(self, name) + getattr(reading, name) for name in _SUMS})
 
 
-_SUMS = ("handled", "failed", "busy_s", "answered", "unanswered", "dead_lettered", "redelivered")
+_SUMS = ("handled", "failed", "busy_s", "answered", "unanswered", "dead_lettered", "redelivered", "retried")
 KEPT = _SUMS[3:]  # over the end of the master too
 
 

@@ -327,7 +327,10 @@ class _Runtime:
                 self._done += 1
                 if not message.kept:
                     self._row.acknowledged(
-                        answered=message.answered, dead=message.dead, redelivered=message.delivery.redelivered
+                        answered=message.answered,
+                        dead=message.dead,
+                        redelivered=message.delivery.redelivered,
+                        retried=message.delivery.retried,
                     )
         if to_bury:
             self._bury(message, f"reply-{message.refused}")

@@ -114,6 +114,10 @@ def test_a_letter_is_listed_shown_and_after_the_class_was_mended_handled_once_mo
         "27830004711 *120*77#\n"
     )
     assert says(richmond, "list") == ("no dead letters\n", "")
+    add_up = "the message to be counted once, and as dead no more"
+    richmond.wait(add_up, lambda s: s.messages.dead_lettered == 0 and s.messages.waiting == 0)
+    counted = richmond.status().messages
+    assert counted.received == counted.answered + counted.unanswered + counted.dead_lettered + counted.refused
 
 
 def test_list_says_why_counts_reasons_and_hides_numbers_and_texts(idle):

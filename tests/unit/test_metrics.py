@@ -34,7 +34,7 @@ def test_what_is_kept_for_the_next_master_goes_on_there(board):
     board.row(0).acknowledged(answered=True, dead=False, redelivered=False)
     counts.read("A", {0: 100}, 20.0)
     kept = counts.keep()
-    assert kept == {"A": {"answered": 1, "unanswered": 0, "dead_lettered": 0, "redelivered": 0}}
+    assert kept == {"A": {"answered": 1, "unanswered": 0, "dead_lettered": 0, "redelivered": 0, "retried": 0}}
 
     next_one = Counts(Scoreboard.create(4))
     next_one.restore({**kept, "Gone": {"answered": 7}})

@@ -40,9 +40,10 @@ def test_an_acknowledged_message_counts_once_as_what_became_of_it(board):
     row.acknowledged(answered=True, dead=False, redelivered=False)
     row.acknowledged(answered=True, dead=True, redelivered=True)
     row.acknowledged(answered=False, dead=False, redelivered=False)
-    row.acknowledged(answered=True, dead=False, redelivered=True)
+    row.acknowledged(answered=True, dead=False, redelivered=True, retried=True)
     reading = row.read()
     assert (reading.answered, reading.unanswered, reading.dead_lettered, reading.redelivered) == (2, 1, 1, 2)
+    assert reading.retried == 1
     row.reset(1)
     assert row.read() == Reading(1, 0, 0, 0, 0.0, 0.0, None)
 
