@@ -232,15 +232,21 @@ def scale(ini: Path, wait: bool, worker: str, count: str) -> None:
 
 @cli.command(short_help="Take over the changed ini and code.")
 @_ini_option
-def reload(ini: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
+@click.option("--wait", is_flag=True, help="Return when all that it changes runs, or was rolled back.")
+def reload(ini: Path, dry_run: bool, wait: bool) -> None:
     """Take over the changed ini and changed worker code, as SIGHUP does; says what changed.
 
-    An ini with a mistake in it changes nothing: what is wrong is said, with its line.
+    An ini with a mistake in it changes nothing: what is wrong is said, with its line. Workers are replaced one by one.
+    Where new ones do not come up, the old ones serve on, and richmond status says why.
 
     \b
     richmond reload
+    richmond reload --dry-run
+    richmond reload --wait
     """
-    click.echo(_call(_find(ini), protocol.Reload())["text"])
+    timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
+    click.echo(_call(_find(ini), protocol.Reload(wait, dry_run), timeout_s)["text"])
 
 
 @cli.command(short_help="Replace workers one by one.")

@@ -153,13 +153,14 @@ def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:
 def _tracebacks(snapshot: Snapshot) -> Iterable[str]:
     """Of what is down; once for a class whose workers all fail in the same way."""
     for cls in snapshot.classes:
-        shown = set()
-        for slot in cls.slots:
-            if not slot.traceback or slot.state not in ("FATAL", "BACKOFF") or slot.traceback in shown:
+        shown = {""}
+        down = [(slot.name, slot.traceback) for slot in cls.slots if slot.state in ("FATAL", "BACKOFF")]
+        for name, traceback in [*down, (f"{cls.name}, rolled back", cls.rolled_back_traceback)]:
+            if traceback in shown:
                 continue
-            shown.add(slot.traceback)
-            lines = slot.traceback.rstrip().splitlines()
-            yield f"\n[bold]{escape(slot.name)}[/], its last traceback:"
+            shown.add(traceback)
+            lines = traceback.rstrip().splitlines()
+            yield f"\n[bold]{escape(name)}[/], its last traceback:"
             if len(lines) > TRACEBACK_LINES:
                 yield f"  ... ({len(lines) - TRACEBACK_LINES} lines more: richmond status --json)"
             yield from (escape(line) for line in lines[-TRACEBACK_LINES:])

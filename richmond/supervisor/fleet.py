@@ -16,6 +16,14 @@ PROBE_MAX_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """What a rollout goes back to when the new workers do not come up."""
+
+    generation: int
+    spec: WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerClass:
     """One [worker:NAME] and its slots."""
 
@@ -32,6 +40,10 @@ class WorkerClass:
     probe_delay_s: float = PROBE_FIRST_S
     recycled: int = 0  # workers, for one of the limits of their age, their work or their memory
     last_recycled: str = ""  # which one, and why
+    rollout: str = ""  # why the present generation replaced the one before
+    back: Back | None = None  # until the last old worker has gone
+    rolled_back: str = ""  # why, until the next reload
+    rolled_back_traceback: str = ""
 
     @property
     def settled(self) -> bool:
@@ -49,8 +61,9 @@ class Waiter:
     """A request that is answered when its class has settled."""
 
     request: int
-    name: str
+    name: str  # empty: all of them
     text: str
+    rollout: bool = False  # it hears of it if that is rolled back
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,9 @@ class Reloaded:
 
     settings: Settings
     files: Mapping[str, str]
+    request: int | None = None  # None: a signal, nobody asks
+    wait: bool = False
+    notes: tuple[str, ...] = ()  # what cannot be taken over
 
 
 @dataclass(frozen=True, slots=True)

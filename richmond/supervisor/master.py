@@ -6,15 +6,13 @@ mean and performs the answer. Nothing else changes the fleet.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -22,13 +20,13 @@ from gevent.event import AsyncResult
 from gevent.queue import Empty, Queue
 
 import richmond.log
-from richmond import config, linux
+from richmond import linux
 from richmond.errors import InstallationError, RichmondError
 from richmond.log_files import LAST_WORDS_S, LogFiles, file_of
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan, protocol, reloading, status, watch
+from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, watch
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer
 from richmond.supervisor.lifecycle import State
@@ -54,7 +52,9 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True)
 class _Reload:
-    request: int | None = None
+    request: int | None = None  # None: a signal, nobody asks
+    wait: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,36 +307,35 @@ class Master:
         if not self._fleet.started:
             self._early.append(event)
             return
+        if event.dry_run:
+            self._answer(event.request, self._rehearse())
+            return
         richmond.log.reopen()
         before = self._fleet
         try:
-            given = self._fixed(config.load(self._settings.path, os.environ))
+            given, notes = ini.read(self._settings)
             self._capture.configure(given)
             resolved = self._services.reconfigure(given)
         except (RichmondError, OSError) as e:
             self._capture.configure(self._settings)
-            problem = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else str(e)
-            self._reporter.last_reload_error = problem
+            self._reporter.last_reload_error = problem = ini.problem(e)
             for line in problem.splitlines():
                 log.error("not reloaded, the running configuration stays: %s", line)
             self._answer(event.request, protocol.failure(f"nothing was changed:\n{problem}", usage=True))
             return
         self._reporter.last_reload_error = ""
         self._reporter.settings = self._settings = given
-        slots = [slot for cls in before.classes.values() for slot in cls.slots]
-        self._step(f.Reloaded(resolved, {path: _hash(path) for path in {p for slot in slots for p in slot.files}}))
-        changes = reloading.changes(before, self._fleet)
-        log.info("reloaded: %s", changes.replace("\n", "; "))
-        self._answer(event.request, {"ok": True, "text": changes})
+        self._step(f.Reloaded(resolved, ini.hashes(self._fleet), event.request, event.wait, notes))
 
-    def _fixed(self, given: Settings) -> Settings:
-        """`given`, with what cannot change while the master runs as it was."""
-        ours = self._settings.richmond
-        for key in ("directory", "pid_file", "socket"):
-            if getattr(given.richmond, key) != getattr(ours, key):
-                log.warning("[richmond] %s has changed: that needs richmond stop and start", key.replace("_", "-"))
-        fixed = replace(given.richmond, directory=ours.directory, pid_file=ours.pid_file, socket=ours.socket)
-        return replace(given, richmond=fixed)
+    def _rehearse(self) -> dict[str, Any]:
+        """What a reload would do."""
+        try:
+            given, notes = ini.read(self._settings)
+        except (RichmondError, OSError) as e:
+            return protocol.failure(f"it would change nothing:\n{ini.problem(e)}", usage=True)
+        event = f.Reloaded(self._services.resolve(given), ini.hashes(self._fleet), notes=notes)
+        after, _ = plan.step(self._fleet, event, time.monotonic(), 0.0)
+        return {"ok": True, "text": reloading.changes(self._fleet, after, notes)}
 
     # Requests, in the greenlet of their connection.
 
@@ -350,8 +349,8 @@ class Master:
                 return self._ask(lambda number: f.Scale(number, worker, count, wait))
             case protocol.Restart(name, wait):
                 return self._ask(lambda number: f.Restart(number, name, wait))
-            case protocol.Reload():
-                return self._ask(_Reload)
+            case protocol.Reload(wait, dry_run):
+                return self._ask(lambda number: _Reload(number, wait, dry_run))
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
                 return self._ask(lambda _number: _Stop("richmond stop", patient=True, keep_node=keep_node))
@@ -378,10 +377,3 @@ class Master:
                 samples = self._reporter.sample(self._fleet)
                 if samples:
                     self._inbox.put(f.Sampled(samples))
-
-
-def _hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return ""

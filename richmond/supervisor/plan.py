@@ -35,7 +35,7 @@ from richmond.supervisor.fleet import (
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.looking import LOOK_S, looked
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
-from richmond.supervisor.reloading import new_class, next_generation, reloaded
+from richmond.supervisor.reloading import conclude, new_class, next_generation, reloaded
 from richmond.supervisor.targets import least, retarget, share
 
 
@@ -47,8 +47,9 @@ def begin(settings: Settings) -> Fleet:
 def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
     """What `event` makes of `fleet`. `now`: monotonic seconds. `jitter`: 0 to 1, drawn by the caller."""
     fleet, actions = _HANDLERS[type(event)](fleet, event, now, jitter)
-    fleet, more = _answer_waiters(_forget(fleet))
-    return fleet, actions + more
+    fleet, ended = conclude(fleet, now)
+    fleet, answers = _answer_waiters(_forget(fleet))
+    return fleet, actions + ended + answers
 
 
 def deadline(fleet: Fleet) -> float | None:
@@ -185,7 +186,7 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
         text = f"{event.name}: {event.count} workers, until richmond scale {event.name} auto"
     fleet, more = retarget(before, fleet.put(cls), now)
     actions += [Log("info", text), *more]
-    return _reply(fleet, actions, event.request, event.name, text, event.wait)
+    return _reply(fleet, actions, Waiter(event.request, event.name, text), event.wait)
 
 
 def _scale_error(fleet: Fleet, cls: WorkerClass | None, event: Scale) -> str:
@@ -214,10 +215,10 @@ def _present(fleet: Fleet) -> list[str]:
     return sorted(name for name, cls in fleet.classes.items() if not cls.removed)
 
 
-def _reply(fleet: Fleet, actions: list[Action], request: int, name: str, text: str, wait: bool) -> Result:
+def _reply(fleet: Fleet, actions: list[Action], waiter: Waiter, wait: bool) -> Result:
     if not wait:
-        return fleet, [*actions, Reply(request, True, text)]
-    return replace(fleet, waiters=(*fleet.waiters, Waiter(request, name, text))), actions
+        return fleet, [*actions, Reply(waiter.request, True, waiter.text)]
+    return replace(fleet, waiters=(*fleet.waiters, waiter)), actions
 
 
 def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
@@ -229,10 +230,11 @@ def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
             return fleet, [Reply(event.request, False, _no_class(fleet, name), usage=True)]
     actions: list[Action] = []
     for name in names:
-        fleet, more = reconcile(fleet.put(next_generation(fleet.classes[name])), name, now)
+        fleet, more = reconcile(fleet.put(next_generation(fleet.classes[name], "restarted")), name, now)
         actions += [Log("info", f"{name}: replacing its workers one by one"), *more]
     text = f"{', '.join(names)}: workers are replaced one by one"
-    return _reply(fleet, actions, event.request, names[0] if len(names) == 1 else "", text, event.wait)
+    waiter = Waiter(event.request, names[0] if len(names) == 1 else "", text, rollout=True)
+    return _reply(fleet, actions, waiter, event.wait)
 
 
 def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:

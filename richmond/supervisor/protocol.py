@@ -6,7 +6,7 @@ By hand: `nc -U var/richmond.sock`, then `{"op": "status"}`.
     {"op": "scale", "class": "EchoWorker", "count": 8}      -> {"ok": true, "text": "..."}
     {"op": "scale", "class": "EchoWorker", "count": null, "wait": true}
     {"op": "restart", "class": "EchoWorker", "wait": true}     "class" left out: every class
-    {"op": "reload"}    {"op": "stop"}    {"op": "ping"}
+    {"op": "reload", "wait": true}    {"op": "reload", "dry_run": true}    {"op": "stop"}    {"op": "ping"}
 
 What goes wrong is answered, too: `{"ok": false, "error": "...", "usage": true}`, and the connection stays open.
 """
@@ -46,7 +46,13 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="reload"):
-    """Read the ini again, as SIGHUP does; the answer says what is wrong with it."""
+    """Read the ini again, as SIGHUP does; the answer says what changes, or what is wrong.
+
+    `wait`: answer when all that it changes runs. `dry_run`: only say what it would do.
+    """
+
+    wait: bool = False
+    dry_run: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="stop"):

@@ -147,6 +147,8 @@ class Reporter:
                 redelivered=totals[name].redelivered,
                 recycled=cls.recycled,
                 last_recycled=cls.last_recycled,
+                rolled_back=cls.rolled_back,
+                rolled_back_traceback=cls.rolled_back_traceback,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 

@@ -51,6 +51,8 @@ class WorkerClass(msgspec.Struct, frozen=True):
     redelivered: int = 0  # of those, delivered before, by RabbitMQ's word: they may have been counted then too
     recycled: int = 0  # workers replaced for their age, their work or their memory, while this master runs
     last_recycled: str = ""  # which one, and why
+    rolled_back: str = ""  # why the last reload was, until the next one
+    rolled_back_traceback: str = ""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -179,6 +181,8 @@ def _silence(snapshot: Snapshot) -> Iterator[str]:
 
 def _problems_of(cls: WorkerClass) -> Iterator[str]:
     """One line for all slots that fail in the same way."""
+    if cls.rolled_back:
+        yield f"{cls.name}: {cls.rolled_back}; rolled back, the old workers serve on"
     failing = Counter((slot.state, slot.last_error) for slot in cls.slots if slot.state in ("FATAL", "BACKOFF"))
     for (state, why), count in failing.items():
         yield f"{cls.name}: {count} of {cls.target} workers {'is' if count == 1 else 'are'} {state}: {why}"

@@ -61,7 +61,12 @@ def test_new_bounds_keep_the_workers_and_classes_come_and_go(richmond):
     richmond.write()
     done = richmond.run("reload")
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["EchoWorker: 2 -> 3 workers", "FooBarWorker: removed", "Other: new"]
+    assert sorted(done.stdout.splitlines()) == [
+        "EchoWorker: 2 -> 3 workers",
+        "EchoWorker: changed (workers, max), its workers stay",
+        "FooBarWorker: removed",
+        "Other: new, 1 workers",
+    ]
     snapshot = richmond.wait("the classes of the ini", lambda s: len(s.classes) == 2 and settled(s))
     assert [(c.name, c.running, c.max) for c in snapshot.classes] == [("EchoWorker", 3, 9), ("Other", 1, 1)]
     assert {n: p for n, p in before.items() if n.startswith("Echo")}.items() <= pids(richmond).items()
@@ -88,7 +93,8 @@ def test_changed_code_takes_over_one_by_one_and_no_reply_is_lost(talk):
             if file == "words.py":
                 talk.signal(signal.SIGHUP)
             else:
-                assert talk.run("reload").stdout == "TalkWorker: its workers are replaced one by one\n"
+                why = f"its code has changed ({path})"
+                assert talk.run("reload").stdout == f"TalkWorker: its workers are replaced one by one: {why}\n"
             serving = []
 
             def replaced(snapshot, before=before, serving=serving):
@@ -113,12 +119,20 @@ def test_code_that_cannot_be_imported_leaves_the_old_workers_serving_until_it_is
     path.write_text('GREETING = "Hi\n')
     with Phones(talk) as phones:
         assert talk.run("reload").returncode == 0  # the ini is right; what becomes of the code, status says
-        snapshot = talk.wait("the new one to fail", lambda s: any(x.state == "FATAL" for x in s.classes[0].slots))
-        (fatal,) = [s for s in snapshot.classes[0].slots if s.state == "FATAL"]
-        assert "SyntaxError" in fatal.traceback
-        assert {s.name: s.pid for s in snapshot.classes[0].slots if s is not fatal} == before
-        assert talk.run("status").returncode == 150
-        assert "SyntaxError" in talk.run("status").stdout
+        snapshot = talk.wait("the new one to fail", lambda s: s.classes[0].rolled_back)
+        assert "SyntaxError" in snapshot.classes[0].rolled_back_traceback
+        talk.wait("none but the old ones", settled)
+        assert pids(talk) == before
+        shown = talk.run("status")
+        assert shown.returncode == 150
+        assert "rolled back, the old workers serve on" in shown.stdout
+        assert 'GREETING = "Hi\n' in shown.stdout  # the line, in the traceback
+        assert "rolled back, the old workers serve on" in talk.log_text()
+
+        waited = talk.run("reload", "--wait")
+        assert (waited.returncode, waited.stdout) == (1, "")
+        assert "TalkWorker was rolled back: its code has changed" in waited.stderr
+        assert pids(talk) == before
         phones.wait("the old text", lambda reply: reply.startswith("Hello"))
 
         path.write_text('GREETING = "Hi"\n')
@@ -143,7 +157,7 @@ def test_only_the_link_whose_settings_changed_connects_again(richmond):
         free = probe.getsockname()[1]
     richmond.sections["ssmi"] = "link-check-interval = 0.2\n"
     richmond.write()
-    assert richmond.run("reload").stdout == "[ssmi]: changed\n"
+    assert richmond.run("reload").stdout == "[ssmi]: changed (link-check-interval)\n"
     snapshot = richmond.wait("link checks in quick succession", lambda s: s.counters["link-link-checks"] >= 4)
     assert gateway(snapshot) == ssmi  # a new time is no reason to end the link, and with it the sessions
 
@@ -281,3 +295,38 @@ def test_a_hangup_during_the_start_waits_for_it(install):
     gateway = int(link(richmond.status(), "gateway").address.rpartition(":")[2])
     assert len(ports(richmond, master.pid, gateway)) == 1  # one broker, not two
     assert richmond.run("dial", "*120*663#", "0").returncode == 0
+
+
+def test_a_rehearsal_says_what_a_reload_will_do_and_changes_nothing(talk):
+    talk.start()
+    before, log, status = pids(talk), talk.log_text(), talk.status()
+    assert talk.run("reload", "--dry-run").stdout == "nothing has changed\n"
+    (talk.site / "words.py").write_text('GREETING = "Hi"\n')
+    talk.workers = TALK_INI.replace("max = 3", "max = 4") + "[worker:EchoWorker]\ncodes = *120*1#\n"
+    talk.sections["simulator"] = "session-timeout = 7\n"
+    talk.write()
+    told = talk.run("reload", "--dry-run")
+    assert told.returncode == 0
+    assert "EchoWorker: new, 1 workers" in told.stdout.splitlines()
+    assert f"its code has changed ({talk.site / 'words.py'})" in told.stdout
+    assert "[simulator]: changed (session-timeout)" in told.stdout
+    assert pids(talk) == before
+    assert talk.log_text() == log
+    assert [cls.generation for cls in slots(talk.status())] == [cls.generation for cls in slots(status)]
+
+    done = talk.run("reload", "--wait")
+    assert done.stdout == told.stdout
+    assert settled(talk.status())  # it has waited
+    assert not set(before.values()) & set(pids(talk).values())
+
+    talk.workers = "[worker:TalkWorker]\nworksers = 1\n"
+    talk.write()
+    for option in ("--dry-run", "--wait"):
+        refused = talk.run("reload", option)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "worksers: is an unknown key" in refused.stderr
+    assert "it would change nothing" in talk.run("reload", "--dry-run").stderr
+
+
+def slots(snapshot):
+    return [slot for cls in snapshot.classes for slot in cls.slots]

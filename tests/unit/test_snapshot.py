@@ -22,7 +22,7 @@ def worker_class(name="EchoWorker", *slots, target=None, least=1, codes=()):
         "name": name, "class_path": f"richmond.workers.ussd.{name}", "queue": f"richmond.receive.{name}",
         "codes": codes, "target": len(slots) if target is None else target, "min": least, "max": 8, "pinned": False,
         "running": sum(s.state == "RUNNING" for s in slots), "reason": "enough", "slots": slots,
-        "last_recycled": "",
+        "last_recycled": "", "rolled_back": "", "rolled_back_traceback": "",
     }  # fmt: skip
     counters = {field.name: 0 for field in msgspec.structs.fields(WorkerClass)}
     return WorkerClass(**{**counters, **facts})
@@ -67,6 +67,12 @@ ILL = {
     ),
     "it stops": (snapshot(GOOD, phase="stopping"), "richmond is stopping"),
     "the ini is broken": (snapshot(GOOD, last_reload_error="line 3: oops"), "the ini was not taken over: line 3: oops"),
+    "a reload was rolled back": (
+        snapshot(
+            msgspec.structs.replace(GOOD, rolled_back="its code has changed (a.py), and it does not come up: oops")
+        ),
+        "EchoWorker: its code has changed (a.py), and it does not come up: oops; rolled back, the old workers serve on",
+    ),
     "the log is full": (snapshot(GOOD, log_lines_dropped=7), "7 log lines could not be written"),
 }
 
@@ -128,6 +134,11 @@ def test_a_note_is_a_column_where_there_is_room_and_a_line_of_its_own_where_ther
     assert f"  last error: {WHY}\n" in shown(found, 80)
     row = next(line for line in shown(found, 200).splitlines() if line.startswith("Pizza:0 "))
     assert row.endswith(WHY)
+
+
+def test_the_traceback_of_a_reload_that_was_rolled_back_is_shown():
+    text = shown(snapshot(msgspec.structs.replace(GOOD, rolled_back_traceback=f"Traceback\n{WHY}")), 80)
+    assert f"EchoWorker, rolled back, its last traceback:\nTraceback\n{WHY}\n" in text
 
 
 def test_the_same_traceback_is_shown_once_and_only_its_end():
