@@ -311,7 +311,6 @@ class Master:
             self._answer(event.request, self._rehearse())
             return
         richmond.log.reopen()
-        before = self._fleet
         try:
             given, notes = ini.read(self._settings)
             self._capture.configure(given)
