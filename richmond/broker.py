@@ -33,7 +33,9 @@ from richmond.amqp.client import Client
 from richmond.amqp.client import LinkState as AmqpState
 from richmond.amqp.topology import Topology, topology
 from richmond.broker_account import Account, Commons
+from richmond.broker_outlet import Outlet
 from richmond.broker_status import BrokerStatus, LinkStatus
+from richmond.journal import Journal
 from richmond.opt_out import OptOut
 from richmond.session_store import SessionStore
 from richmond.settings import Settings, SsmiSettings
@@ -64,12 +66,14 @@ class Broker:
         self._sessions = SessionStore(directory / "sessions.db")
         self._sms = SmsStore(directory / "sms.db")
         self._opt_out = OptOut(directory / "optout.db")
+        self._journal = Journal(directory / "journal.db", settings.richmond.journal_max_bytes)
         self._saving: gevent.Greenlet | None = None
         self._amqp = Client(
             settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
         )
+        self._outlet = Outlet(settings.amqp, self._journal, self._amqp, self._look_for_room)
         self._commons = Commons(
-            self._amqp, self._sms, self._opt_out, lambda: f"{run}-{next(numbers):x}", self._save_soon
+            self._amqp, self._sms, self._opt_out, self._outlet, lambda: f"{run}-{next(numbers):x}", self._save_soon
         )
         self._expired = time.monotonic()  # when what is old in sms.db was forgotten
         self._gone: list[Account] = []  # no more in the ini; what they have published may still be confirmed
@@ -95,6 +99,7 @@ class Broker:
         self._amqp.close(max(0.1, deadline - time.monotonic()))
         if self._saving is not None:
             self._saving.kill()
+        self._outlet.close()
         self._save()
         self._sessions.close()
         self._sms.close()
@@ -108,6 +113,7 @@ class Broker:
         old, self._settings = self._settings, settings
         if settings.amqp != old.amqp or whole_topology(settings) != whole_topology(old):
             self._amqp.reconfigure(settings.amqp, whole_topology(settings))
+        self._outlet.configure(settings.amqp)
         wanted = {ssmi.name: ssmi for ssmi in _with_gateway(settings)}
         removed = [self._accounts.pop(name) for name in list(self._accounts) if name not in wanted]
         for name, ssmi in wanted.items():
@@ -124,6 +130,8 @@ class Broker:
         return BrokerStatus(
             accounts=tuple(account.status() for account in self._accounts.values()),
             amqp=LinkStatus(amqp.name, amqp.since, amqp.error),
+            journal=self._outlet.status(),
+            opt_outs=len(self._opt_out),
             counters=dict(self._counts()),
         )
 
@@ -132,6 +140,7 @@ class Broker:
         counters = self._counts()
         counters["received"] -= counters.pop("waiting", 0)
         counters["ussd"] -= counters.pop("ussd-waiting", 0)
+        counters["sms"] -= counters.pop("sms-waiting", 0)
         counters["replies"] -= counters.pop("held", 0)
         counters["sms-taken"] -= counters.pop("sms-held", 0)
         return {name: count for name, count in counters.items() if not name.startswith(_LINK)}
@@ -140,6 +149,9 @@ class Broker:
         counters = Counter(self._before)
         for account in self._all():
             counters.update(account.counts())
+        counters.update(self._outlet.counters)
+        counters["waiting"] += self._outlet.waiting
+        counters["sms-waiting"] = self._outlet.waiting_sms
         counters["published"] = sum(n for name, n in counters.items() if name.startswith("published:"))
         counters["repeated"] = self._repeated + self._amqp.repeated
         return counters
@@ -170,6 +182,11 @@ class Broker:
         lost = state.name in ("down", "refused")  # RabbitMQ has back what was delivered on a connection that is gone
         for account in self._all():
             account.on_amqp(self._away, self._hope_ends, lost)
+        self._outlet.on_amqp(not self._away)
+
+    def _look_for_room(self) -> None:
+        for account in self._accounts.values():
+            account.receiver.look_for_room()
 
     def _save_soon(self) -> None:
         """Within a second, and not at all while nothing changes."""

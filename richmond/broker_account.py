@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from richmond.amqp.client import Client
 from richmond.broker_gateway import Gateway
+from richmond.broker_outlet import Outlet
 from richmond.broker_receiver import Receiver
 from richmond.broker_sender import Sender
 from richmond.broker_status import AccountStatus, LinkStatus, Throttled
@@ -28,6 +29,7 @@ class Commons:
     amqp: Client
     sms: SmsStore
     opt_out: OptOut
+    outlet: Outlet
     identity: Callable[[], str]
     save_soon: Callable[[], None]
 
@@ -40,8 +42,9 @@ class Account:
         self._commons = commons
         self.gateway = gateway = Gateway(ssmi, self)
         self.receiver = Receiver(
-            settings, ssmi, sessions=self.sessions, counters=self.counters, identity=commons.identity,
-            amqp=commons.amqp, write=gateway.write, resume=gateway.resume, changed=self._changed,
+            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, outlet=commons.outlet,
+            counters=self.counters, identity=commons.identity, amqp=commons.amqp, write=gateway.write,
+            resume=gateway.resume, changed=self._changed,
         )  # fmt: skip
         self.sender = Sender(
             settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, counters=self.counters,
@@ -76,7 +79,7 @@ class Account:
         self.receiver.hope_ends = hope_ends
         if lost:
             self.sender.give_back()
-        self.receiver.resume()
+        self.gateway.resume()
         self.gateway.poke()
 
     def stop_reading(self) -> None:
@@ -101,6 +104,7 @@ class Account:
             link=LinkStatus(link.state.value, time.time() - (now - link.since), link.last_error),
             sessions=len(self.sessions),
             throttled=tuple(self._throttled(now)),
+            unread=self.receiver.unread,
         )
 
     def counts(self) -> Counter[str]:

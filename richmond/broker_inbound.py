@@ -12,6 +12,7 @@ from richmond.errors import SSMIUsageError
 from richmond.messages import UssdMessage
 from richmond.routing import Route, Routes
 from richmond.settings import Settings, SsmiSettings
+from richmond.sms_store import Lookup, Sent
 from richmond.ssmi.codec import (
     BinaryMo,
     DeliveryReport,
@@ -67,13 +68,14 @@ class Publish(msgspec.Struct, frozen=True):
 
 
 class Post(msgspec.Struct, frozen=True):
-    """Anything else for RabbitMQ. `kind`: one of KINDS."""
+    """Anything else for RabbitMQ. `kind`: one of KINDS. `account`: by which it came; empty after a restart."""
 
     kind: str
     exchange: str
     routing_key: str
     body: bytes
-    id: str
+    id: str = ""
+    account: str = ""
 
 
 class Apologise(msgspec.Struct, frozen=True):
@@ -143,8 +145,8 @@ class Inbound:
             return self._apologise(reason, message.msisdn, now)
         return Drop(reason)
 
-    def post(self, event: Event, wall: float) -> Post:
-        """All that is no USSD."""
+    def post(self, event: Event, wall: float, match: Sent | Lookup | None = None) -> Post:
+        """All that is no USSD. `match`: what it is about, of what was sent."""
         if isinstance(event, Ussd | ExtendedUssd):  # of a type that nobody has described
             fields = msgspec.structs.astuple(event)
             event = Unknown("110" if isinstance(event, Ussd) else "111", fields)
@@ -157,12 +159,21 @@ class Inbound:
             facts |= msgspec.structs.asdict(event)
         if isinstance(event, DeliveryReport):
             facts["status"] = messages.delivery_status(event.ret_code)
-        exchange, routing_key = self._address(event)
-        return Post(KINDS[kind], exchange, routing_key, messages.encode(_MESSAGES[kind](**facts)), id)
+        if isinstance(match, Lookup):
+            facts["lookup_id"] = match.id
+        elif match is not None:
+            facts["sms_id"] = match.id
+            if isinstance(event, DeliveryReport) and match.parts > 1:
+                facts |= {"part": match.part, "parts": match.parts}
+        exchange, routing_key = self._address(event, match)
+        body = messages.encode(_MESSAGES[kind](**facts))
+        return Post(KINDS[kind], exchange, routing_key, body, id, self._account.name)
 
-    def _address(self, event: Event) -> tuple[str, str]:
+    def _address(self, event: Event, match: Sent | Lookup | None) -> tuple[str, str]:
         """Exchange and routing key."""
         account = self._account.name
+        if match is not None and match.report_to is not None:
+            return self._amqp.exchange, match.report_to
         route = None
         if isinstance(event, _SMS):
             text = getattr(event, "message", None)

@@ -7,12 +7,29 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from richmond import broker_sms
 from richmond.amqp.client import Client
-from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Post, Publish
+from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Publish
+from richmond.broker_outlet import Outlet
 from richmond.broker_tally import Tally, excerpt
 from richmond.errors import AMQPError
+from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
-from richmond.ssmi.codec import Ack, Event, ExtendedUssd, Ignored, Nack, RemoteLogout, Ussd
+from richmond.sms_store import Lookup, Sent, SmsStore
+from richmond.ssmi.codec import (
+    Ack,
+    DeliveryReport,
+    Event,
+    ExtendedUssd,
+    Ignored,
+    ImsiReply,
+    MoSms,
+    Nack,
+    PremiumMo,
+    RemoteLogout,
+    Seq,
+    Ussd,
+)
 from richmond.ssmi.sessions import SessionTable
 
 _log = logging.getLogger(__name__)
@@ -30,6 +47,9 @@ class Receiver:
         account: SsmiSettings,
         *,
         sessions: SessionTable,
+        store: SmsStore,
+        opt_out: OptOut,
+        outlet: Outlet,
         counters: Tally,
         identity: Callable[[], str],
         amqp: Client,
@@ -43,6 +63,9 @@ class Receiver:
         """
         self._inbound = Inbound(settings, account, sessions, identity)
         self._sessions = sessions
+        self._store = store
+        self._opt_out = opt_out
+        self._outlet = outlet
         self._counters = counters
         self._amqp = amqp
         self._write = write
@@ -50,12 +73,13 @@ class Receiver:
         self._changed = changed
         self.away = True
         self.hope_ends = 0.0
-        self.waiting = 0  # messages that RabbitMQ has not confirmed
+        self.waiting = 0  # USSD messages that RabbitMQ has not confirmed
         self._stalled = False  # the gateway's reader waits for confirms
         self.configure(settings, account)
 
     def configure(self, settings: Settings, account: SsmiSettings) -> None:
         self._inbound.configure(settings, account)
+        self._account = account
         self._exchange = settings.amqp.exchange
         self._buffer = account.buffer
         self._limit = max(_LEAST_UNCONFIRMED, account.buffer)
@@ -73,6 +97,7 @@ class Receiver:
         self._sessions.expire(now)
         counters["received"] += len(events)
         ussd = 0
+        posts = []
         for event in events:
             kind = type(event)
             if (kind is Ussd or kind is ExtendedUssd) and event.ussd_type in USSD_TYPES:  # type: ignore[union-attr]
@@ -83,21 +108,28 @@ class Receiver:
             elif kind in _LINK_EVENTS:
                 counters["link"] += 1
             else:
-                self._post(self._inbound.post(event, wall), now)
+                posts.append(self._inbound.post(event, wall, self._match(event)))
         counters["ussd"] += ussd
+        if posts:
+            self._outlet.put(posts, wall)
         self._amqp.flush()
         self._changed()
 
     def has_room(self) -> bool:
         """While RabbitMQ is away we read on and apologise to subscribers; when it is slow, the gateway has to wait."""
-        if self.away or self.waiting < self._limit:
-            return True
-        self._stalled = True
-        return False
+        self._stalled = bool(self.unread) or not (self.away or self.waiting + self._outlet.flying < self._limit)
+        return not self._stalled
 
-    def resume(self) -> None:
-        self._stalled = False
-        self._resume()
+    @property
+    def unread(self) -> str:
+        """Why the gateway is not read, if that may last."""
+        kept = self._outlet.kept(self._account.name)
+        return f"{kept} messages wait in memory, and the journal takes nothing" if kept >= self._buffer else ""
+
+    def look_for_room(self) -> None:
+        """Something has gone."""
+        if self._stalled and (self.away or self.waiting + self._outlet.flying <= self._limit // 2):
+            self._resume()
 
     def lose(self) -> int:
         """The end: what RabbitMQ has not confirmed is lost; how many those are."""
@@ -135,8 +167,7 @@ class Receiver:
         else:
             now = time.monotonic()
             self._refuse(self._inbound.give_up(message, "unroutable", now), now)
-        if self._stalled:
-            self._look_for_room()
+        self.look_for_room()
 
     def _refuse(self, outcome: Apologise | Drop, now: float) -> None:
         counters = self._counters
@@ -149,28 +180,23 @@ class Receiver:
         else:
             counters.note("dropped", reason, now, "session lost, and no link for the apology: %s", reason)
 
-    def _post(self, post: Post, now: float) -> None:
-        if self.away and self.waiting >= self._buffer:
-            self._counters.note("dropped", "buffer-full", now, "message dropped: %s", post.kind)
-            return
-        try:
-            self._amqp.publish(
-                post.exchange, post.routing_key, post.body, on_done=partial(self._posted, post), hold=True
-            )
-        except AMQPError:  # closed
-            self._counters.note("dropped", "stopped", now, "message dropped: %s", post.kind)
-        else:
-            self.waiting += 1
+    def _match(self, event: Event) -> Sent | Lookup | None:
+        """What the gateway speaks of, and what a subscriber asks us to remember."""
+        name = self._account.name
+        match event:
+            case Seq(msisdn, sequence):
+                return self._store.sequence(name, broker_sms.number(msisdn), sequence)
+            case DeliveryReport(msisdn, sequence):
+                return self._store.report(name, broker_sms.number(msisdn), sequence)
+            case ImsiReply(sequence):
+                lookup = self._store.imsi(sequence)
+                return lookup if lookup is not None and lookup.account == name else None
+            case MoSms(msisdn, _, text) | PremiumMo(msisdn, _, _, text) if self._account.opt_out:
+                self._hear(broker_sms.number(msisdn), text)
+        return None
 
-    def _posted(self, post: Post, result: str | None) -> None:
-        self.waiting -= 1
-        if result is None:
-            self._counters[f"published:{post.kind}"] += 1
-        else:
-            self._counters["unbound"] += 1
-        if self._stalled:
-            self._look_for_room()
-
-    def _look_for_room(self) -> None:
-        if self.waiting <= self._limit // 2:
-            self.resume()
+    def _hear(self, msisdn: str, text: str) -> None:
+        account = self._account
+        said = self._opt_out.hear(account.name, msisdn, text, account.opt_out_keywords, account.opt_in_keywords)
+        if said is not None:
+            self._counters["opted-out" if said == "out" else "opted-in"] += 1

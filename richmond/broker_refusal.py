@@ -16,13 +16,14 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], wall: float) -> dict[str, Any]:
-    """`headers`: of the reply itself; the worker that wrote it may have put its name there."""
+    """`queue`: where it came from, if from one. `headers`: its own; a worker may have put its name there."""
     dead: dict[str, Any] = {
         "x-richmond-reason": refused.reason,
         "x-richmond-exception": refused.detail,
         "x-richmond-time": datetime.fromtimestamp(wall, UTC).isoformat(),
-        "x-richmond-queue": queue,
     }
+    if queue:
+        dead["x-richmond-queue"] = queue
     worker = headers.get("x-richmond-worker")
     if isinstance(worker, str):
         dead["x-richmond-worker"] = worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import get_args
@@ -25,6 +26,7 @@ from richmond.throttle import Biting, Throttle
 
 _SENT = {kind: f"sent:{kind.__struct_config__.tag}" for kind in get_args(Outgoing)}  # counters
 _MOST_HELD = 100  # an MMS may have a megabyte
+_MOST_BYTES = 65536  # that are written at once: a USSD reply that comes meanwhile waits no longer
 
 
 class Waiting(msgspec.Struct, eq=False):
@@ -57,7 +59,8 @@ class SmsLane(Lane):
         self._opt_out = opt_out
         self._identity = identity
         self._stray = stray
-        self._queued = 0
+        self._queued = 0  # in the next two
+        self._due: deque[Waiting] = deque()  # they have their tokens
         # An SMS of three parts stands in it with two None behind: its parts leave together, and are paid for after.
         self._throttle: Throttle[Waiting | None] = Throttle(account.sms_rate, account.sms_burst)
 
@@ -72,20 +75,20 @@ class SmsLane(Lane):
     @property
     def leaving(self) -> int:
         """Held, and not for want of a token."""
-        return self._unsettled
+        return self._unsettled + len(self._due)
 
     @property
     def waits(self) -> bool:
         """There is something to `take`, or to pay for."""
-        return bool(len(self._throttle))
+        return bool(self._due or len(self._throttle))
 
     @property
     def biting(self) -> Biting | None:
         biting = self._throttle.biting() if self._queued else None
-        return biting and replace(biting, waiting=self._queued)
+        return biting and replace(biting, waiting=self._queued - len(self._due))
 
     def next_in(self, now: float) -> float | None:
-        return self._throttle.next_in(now)
+        return 0.0 if self._due else self._throttle.next_in(now)
 
     def put(self, delivery: Delivery) -> None:
         self._counters["sms-taken"] += 1
@@ -107,20 +110,21 @@ class SmsLane(Lane):
 
     def take(self, now: float) -> tuple[bytes, Batch]:
         wall = time.time()
-        data = []
+        data = b""
         batch = []
-        for waiting in self._throttle.due(now):
-            if waiting is None:
-                continue
+        due = self._due
+        due += [waiting for waiting in self._throttle.due(now) if waiting is not None]
+        while due and len(data) < _MOST_BYTES:
+            waiting = due.popleft()
             self._queued -= 1
             outcome = self._lines(waiting, wall)
             if isinstance(outcome, Refused):
                 self._refuse(waiting.delivery, outcome)
             else:
                 self._unsettled += 1
-                data += outcome
+                data += b"".join(outcome)
                 batch.append(waiting)
-        return b"".join(data), batch
+        return data, batch
 
     def sent(self, batch: Batch) -> None:
         wall = time.time()
@@ -141,10 +145,11 @@ class SmsLane(Lane):
         """They may not have got there."""
         self._unsettled -= len(batch)
         self._queued += len(batch)
-        self._throttle.put_back(batch)
+        self._due.extendleft(reversed(batch))
 
     def give_back(self) -> None:
-        waiting = self._throttle.clear()
+        waiting = [*self._due, *self._throttle.clear()]
+        self._due.clear()
         self._queued = 0
         self._return(w.delivery for w in waiting if w is not None)
 

@@ -23,13 +23,25 @@ class Throttled(msgspec.Struct, frozen=True):
 
 
 class AccountStatus(msgspec.Struct, frozen=True):
-    """One account at a gateway. `sessions`: how many are open."""
+    """One account at a gateway. `sessions`: how many are open. `unread`: why its gateway is not read; empty: it is."""
 
     name: str
     address: str
     link: LinkStatus
     sessions: int
     throttled: tuple[Throttled, ...]
+    unread: str
+
+
+class JournalStatus(msgspec.Struct, frozen=True):
+    """What waits for RabbitMQ and is no USSD. `entries`: on the disk; `kept`: in memory, since the disk takes nothing.
+
+    `oldest`: when it was read, Unix seconds; None if there is none.
+    """
+
+    entries: int
+    oldest: float | None
+    kept: int
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):
@@ -37,4 +49,6 @@ class BrokerStatus(msgspec.Struct, frozen=True):
 
     accounts: tuple[AccountStatus, ...]
     amqp: LinkStatus
+    journal: JournalStatus
+    opt_outs: int  # subscribers who want no more SMS
     counters: dict[str, int]

@@ -62,6 +62,11 @@ class Journal:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def last(self) -> int:
+        """The id of the newest; those of one batch follow each other."""
+        return self._last
+
     def append(self, batch: Sequence[Entry]) -> bool:
         """All of it, on the disk when this returns. False: nothing of it, the journal or the disk is full."""
 

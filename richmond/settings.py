@@ -30,6 +30,7 @@ class RichmondSettings:
     orphan_timeout_s: float  # a worker's time to drain after the master has died
     sample_interval_s: float
     broker: bool  # no: this host runs workers only
+    journal_max_bytes: int = 1 << 30  # of what waits for RabbitMQ on the disk
     trace: bool = False  # remember the times of a subscriber's last messages at each hop
     log_files: str = "one"  # or per-class
     log_max_bytes: int = 50 << 20  # a larger one is rotated; 0: never

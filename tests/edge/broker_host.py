@@ -78,7 +78,7 @@ def make_account(port, **ssmi):
     )
 
 
-def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), **ssmi):
+def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), journal_max_bytes=1 << 30, **ssmi):
     """`more`: accounts besides the first, whose settings `ssmi` are."""
     return Settings(
         path=Path(directory) / "richmond.ini",
@@ -95,6 +95,7 @@ def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), **ssmi)
             orphan_timeout_s=5.0,
             sample_interval_s=2.0,
             broker=True,
+            journal_max_bytes=journal_max_bytes,
         ),
         accounts=(make_account(gateway_port, **ssmi), *more),
         amqp=amqp,
@@ -222,7 +223,14 @@ class BrokerHost:
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.status()}\n{self.log.read_text()}") from None
 
+    def kill(self):
+        """With -9."""
+        self.process.kill()
+        self.process.communicate()
+
     def close(self):
+        if self.process.returncode is not None:
+            return
         self.process.stdin.close()
         self.process.stdin = None
         try:
@@ -265,10 +273,7 @@ class Gateway:
         sock, _ = self.listener.accept()
         peer = Peer(sock)
         if login:
-            assert peer.line() == "SSMI,1,user,pa,ss"
-            peer.send("SSMI,101,1")
-            assert peer.line() == "SSMI,3"
-            peer.send("SSMI,101,2")
+            peer.log_in()
         return peer
 
 
@@ -285,6 +290,12 @@ class Peer:
 
     def __exit__(self, *_):
         self.socket.close()
+
+    def log_in(self):
+        assert self.line() == "SSMI,1,user,pa,ss"
+        self.send("SSMI,101,1")
+        assert self.line() == "SSMI,3"
+        self.send("SSMI,101,2")
 
     def send(self, *lines):
         self.socket.sendall(b"".join(line.encode("iso-8859-1") + b"\r" for line in lines))
@@ -378,6 +389,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self._flowing = threading.Event()
         self._flowing.set()
+        self._refusing = False
         self._sockets = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -399,6 +411,14 @@ class Proxy:
     def flow(self):
         self._flowing.set()
 
+    def refuse(self):
+        """Cut it, and hang up on whoever calls."""
+        self._refusing = True
+        self.cut()
+
+    def accept(self):
+        self._refusing = False
+
     def cut(self):
         for sock in self._sockets:
             with contextlib.suppress(OSError):
@@ -408,6 +428,9 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
+                if self._refusing:
+                    client.close()
+                    continue
                 server = socket.create_connection(self._target)
             except OSError:
                 return

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+from dataclasses import replace
 
-from broker_host import Gateway, Rabbit, make_amqp, make_settings, running
+from broker_host import Gateway, Proxy, Rabbit, make_amqp, make_settings, make_worker, running
 
 ANN, BOB = "27831112222", "27831113333"
 
@@ -32,6 +33,27 @@ class World:
             with self.rabbit() as rabbit:
                 yield broker, gateway, rabbit
 
+    @contextlib.contextmanager
+    def behind_a_proxy(self, amqp=None, **changes):
+        """`up`, with RabbitMQ behind a proxy: (proxy, broker, gateway's connection, rabbit)."""
+        amqp = amqp or self.amqp
+        with Proxy(amqp.host, amqp.port) as proxy, self.up(amqp=replace(amqp, port=proxy.port), **changes) as up:
+            yield proxy, *up
+
+    def sms_worker(self, name="Rest", **keys):
+        """A class for SMS: the rest of them, unless `keys` say which."""
+        worker = make_worker(name, f"{self.amqp.receive_queue}.{name}")
+        return replace(worker, routing_key=f"ssmi.receive.{name}", **(keys or {"sms": True}))
+
+
+def stop(broker, gateway):
+    """The gateway closes when it is logged out."""
+    broker.send("stop", 10)
+    while gateway.line() != "SSMI,99":
+        pass
+    gateway.socket.close()
+    broker.answer()
+
 
 def send(rabbit, kind="sms", to=".sms", **keys):
     """What a worker sends: an SMS to ANN, unless told otherwise."""
@@ -49,6 +71,12 @@ def replies_equal_their_parts(counters):
         counters.get(taken, 0) == sum(counters.get(prefix + part, 0) for part in parts)
         for taken, prefix in (("replies", ""), ("sms-taken", "sms-"))
     )
+
+
+def sms_equal_their_parts(counters):
+    kinds = ("sms", "premium-sms", "binary-sms", "premium-binary-sms")
+    parts = (*(f"published:{kind}" for kind in kinds), "dead-lettered", "sms-dropped", "sms-waiting")
+    return counters.get("sms", 0) == sum(counters.get(part, 0) for part in parts)
 
 
 def dial(gateway, rabbit, msisdn=ANN, code="*120*663#"):

@@ -174,9 +174,11 @@ def test_sms_on_the_way_when_the_gateway_resets_are_sent_on_the_next_connection(
             send(rabbit, "mms", subject=text, name="a", content=content)
         broker.wait_for(sms_taken=40)
         gateway.reset()
-        with world.gateway.accept() as second:
-            got = [second.line().split(",")[3] for _ in texts]
-            assert got == texts
+        with world.gateway.accept(login=False) as second:
+            sent = broker.wait_for(sms_returned=1)["counters"].get("sms-sent", 0)
+            second.log_in()
+            got = [second.line().split(",")[3] for _ in range(40 - sent)]
+            assert got == texts[-len(got) :]
             counters = broker.wait_for(sms_sent=40)["counters"]
             assert counters["sms-returned"] > 0
             assert replies_equal_their_parts(counters)

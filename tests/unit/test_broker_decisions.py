@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -14,8 +15,19 @@ from richmond.broker_inbound import KINDS, USSD_TYPES, Apologise, Drop, Inbound,
 from richmond.broker_refusal import Refused, dead_letter_headers
 from richmond.broker_replies import Line, decide
 from richmond.settings import RabbitmqSettings, Settings
+from richmond.sms_store import Lookup, Sent
 from richmond.ssmi import codec
-from richmond.ssmi.codec import DeliveryReport, ExtendedUssd, MoSms, PremiumBinaryMo, PremiumMo, Seq, Unknown, Ussd
+from richmond.ssmi.codec import (
+    DeliveryReport,
+    ExtendedUssd,
+    ImsiReply,
+    MoSms,
+    PremiumBinaryMo,
+    PremiumMo,
+    Seq,
+    Unknown,
+    Ussd,
+)
 from richmond.ssmi.sessions import SessionTable
 
 ANN = "27831112222"
@@ -40,10 +52,10 @@ class Broker:
         self.sessions = SessionTable(120.0, lambda: f"t{next(numbers)}")
         self.inbound = Inbound(settings(*workers), SSMI, self.sessions, lambda: f"m{next(numbers)}")
 
-    def event(self, event, *, away=False, full=False):
+    def event(self, event, *, away=False, full=False, match=None):
         if isinstance(event, Ussd | ExtendedUssd) and event.ussd_type in USSD_TYPES:
             return self.inbound.ussd(event, 10.0, 1700000000.5, away=away, full=full)
-        return self.inbound.post(event, 1700000000.5)
+        return self.inbound.post(event, 1700000000.5, match)
 
     def reply(self, **keys):
         body = json.dumps({"msisdn": ANN, "message": "x", "ussd_type": "2", **keys}).encode()
@@ -168,6 +180,35 @@ def test_what_a_class_wants_goes_to_its_queue_and_the_rest_to_the_events(event, 
     post = Broker(*workers).event(event)
     exchange, key = ("richmond", queue) if queue else ("richmond.events", f"ssmi.{KINDS[type(event)]}")
     assert (post.exchange, post.routing_key) == (exchange, key)
+
+
+REPORT = DeliveryReport(ANN, "501", "2")
+LOOKUP = Lookup("one", "default", ANN, "ssmi.receive.Shop", 0.0)
+ONE = Sent("one", 1, 1, "default", ANN, "ssmi.receive.Shop", 0.0, "501")
+
+
+@pytest.mark.parametrize(
+    ("event", "match", "facts"),
+    [
+        (REPORT, ONE, {"sms_id": "one", "status": "sim-full"}),
+        (REPORT, replace(ONE, part=2, parts=3), {"sms_id": "one", "part": 2, "parts": 3}),
+        (Seq(ANN, "501"), replace(ONE, part=2, parts=3), {"sms_id": "one"}),
+        (
+            ImsiReply("7", ANN, "655", "6"),
+            Lookup("one", "default", ANN, "ssmi.receive.Shop", 0.0),
+            {"lookup_id": "one"},
+        ),
+    ],
+)
+def test_what_the_gateway_says_of_something_names_it_and_goes_to_who_sent_it(event, match, facts):
+    post = Broker(REST).event(event, match=match)
+    assert (post.exchange, post.routing_key) == ("richmond", "ssmi.receive.Shop")
+    said = json.loads(post.body)
+    assert {key: said[key] for key in facts} == facts
+    assert said.keys() & {"part", "parts"} <= facts.keys()
+    messages.decode_inbound(post.body)
+    anonymous = Broker(REST).event(event, match=replace(match, report_to=None))
+    assert anonymous.routing_key == ("ssmi.receive.Rest" if event is REPORT else f"ssmi.{anonymous.kind}")
 
 
 def test_what_was_dialled_beyond_a_prefix_is_told_when_the_session_begins(broker):
