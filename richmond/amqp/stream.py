@@ -27,6 +27,7 @@ from richmond.linux import Alarm
 
 ABSENT_S = 0.002  # longer than a quick handler takes, shorter than anybody notices
 LINGER_S = 0.001  # the least that poll() knows
+_IMPATIENCE = 10  # times that nobody lingers, once it was in vain: where little comes it costs a wake-up each time
 
 _READ_BYTES = 65536
 
@@ -71,6 +72,7 @@ class EventIO(IO):
         self._busy = False  # somebody is in send()
         self._asleep = False  # the writer waits for _wake
         self._lingers = False  # it has been woken to wait a moment more
+        self._impatient = 0  # times that are left
         self._down = False
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -136,6 +138,9 @@ class EventIO(IO):
 
     def flush_later(self) -> None:
         """Have the writer send what is held once LINGER_S has passed, unless it leaves before."""
+        if not self._patience():
+            self.flush()
+            return
         with self._lock:
             wake = self._asleep and bool(self._out or self._late)
             if wake:
@@ -167,6 +172,12 @@ class EventIO(IO):
                 self._asleep = False
         if wake:
             self._wake.release()
+
+    def _patience(self) -> bool:
+        if self._impatient:
+            self._impatient -= 1
+            return False
+        return True
 
     def write_to_socket(self, frame_data: bytes) -> None:
         """For amqpstorm's own calls: what they send should leave at once."""
@@ -237,7 +248,7 @@ class EventIO(IO):
         poll.register(guest.fileno(), select.POLLIN)
         poll.register(self.socket.fileno(), select.POLLIN)
         while True:
-            lingers = patient and bool(self._late) and not self._out
+            lingers = patient and bool(self._late) and not self._out and self._patience()
             if not lingers:
                 self.flush()
             wait_s = LINGER_S if lingers else self._tick_s / 2 if self._tick_s else None
@@ -246,6 +257,7 @@ class EventIO(IO):
                 wait_s = left_s if wait_s is None else min(wait_s, left_s)
             found = poll.poll(None if wait_s is None else wait_s * 1000)
             if lingers and not found:
+                self._impatient = _IMPATIENCE
                 self.flush()
             rung = len(found) > 1 or (len(found) == 1 and found[0][0] == guest.fileno())
             if len(found) > rung:
@@ -356,6 +368,8 @@ class EventIO(IO):
                 if self._lingers:
                     self._lingers = False
                     time.sleep(LINGER_S)
+                    if self._out or self._late:
+                        self._impatient = _IMPATIENCE
                 continue
             self.flush()
             with self._lock:
