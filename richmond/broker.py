@@ -3,19 +3,24 @@
 It runs on gevent, in the master or alone, in a process that is monkey-patched. Each account has a link of its own
 (`broker_account`), RabbitMQ is `amqp.client`'s; here they meet, and everything is counted:
 
-    received = ignored + link + published + unbound + apologised + dropped + waiting
-    ussd     = published:ussd + ussd-refused + ussd-waiting
+    received = ignored + link + published + unbound + dead-lettered + apologised + paged + dropped + waiting
+    ussd     = published:ussd + ussd-refused + paged + ussd-waiting
+    sms      = published:sms and the like + dead-lettered + sms-dropped + sms-waiting
     replies  = sent + refused + returned + held
     sms-taken = sms-sent + sms-refused + sms-returned + sms-held
 
 `received`: lines of the gateways; `link`: acknowledgements and logouts; `published`: confirmed by RabbitMQ; `unbound`:
-events that nobody has bound a queue for; `waiting`: not confirmed yet. `ussd`: of the lines, those for a worker;
-`ussd-refused`: of these, those that got the apology or were dropped. `repeated`: publishes sent again because a
-connection was lost before they were confirmed, so that RabbitMQ may have them twice. `replies`: deliveries of the send
-queues; `refused`: in the dead-letter queue; `returned`: given back to the queue, because the link went. `sms-taken`
-and what it consists of: the same for all that is no USSD reply. `ignored`, `apologised`, `dropped`, `refused` and
-`sms-refused` are also counted by reason (`refused:session-over`), what is published by kind (`published:sms`), and so
-is what is sent and no USSD reply (`sent:sms`).
+events that nobody has bound a queue for; `waiting`: not confirmed yet, be it in the journal (`journalled`: what went
+there). `ussd`: of the lines, those of USSD; `ussd-refused`: of these, those that got the apology or were dropped;
+`paged`: those that asked for the next page. `sms`: of the lines, SMS; what no queue takes is `dead-lettered`.
+`repeated`: publishes sent again because a connection was lost before they were confirmed, so that RabbitMQ may have
+them twice.
+
+`replies`: deliveries of the send queues; `refused`: in the dead-letter queue; `returned`: given back to the queue,
+because the link went. `sms-taken` and what it consists of: the same for all that is no USSD reply.
+
+By reason (`refused:session-over`) are counted `ignored`, `apologised`, `dropped`, `refused` and `sms-refused`; by kind
+what is published (`published:sms`), and what is sent and no USSD reply (`sent:sms`).
 """
 
 from __future__ import annotations

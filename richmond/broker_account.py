@@ -41,14 +41,14 @@ class Account:
         self.sessions = SessionTable(ssmi.session_timeout_s, commons.identity)
         self._commons = commons
         self.gateway = gateway = Gateway(ssmi, self)
-        self.receiver = Receiver(
-            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, outlet=commons.outlet,
-            counters=self.counters, identity=commons.identity, amqp=commons.amqp, write=gateway.write,
-            resume=gateway.resume, changed=self._changed,
-        )  # fmt: skip
         self.sender = Sender(
             settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, counters=self.counters,
             identity=commons.identity, amqp=commons.amqp, wake=gateway.replies_wait, changed=self._changed,
+        )  # fmt: skip
+        self.receiver = Receiver(
+            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, outlet=commons.outlet,
+            counters=self.counters, identity=commons.identity, amqp=commons.amqp, write=gateway.write,
+            turn=self.sender.turn, resume=gateway.resume, changed=self._changed,
         )  # fmt: skip
         # What the gateway's owner is asked for, without a call between.
         self.on_events = self.receiver.on_events

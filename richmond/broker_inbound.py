@@ -23,6 +23,7 @@ from richmond.ssmi.codec import (
     MoSms,
     PremiumBinaryMo,
     PremiumMo,
+    SendExtendedUssd,
     SendUssd,
     Seq,
     Unknown,
@@ -30,7 +31,7 @@ from richmond.ssmi.codec import (
     UssdType,
     encode,
 )
-from richmond.ssmi.sessions import SessionTable
+from richmond.ssmi.sessions import Pages, SessionTable
 
 _MESSAGES: dict[type[Any], type[messages.Inbound]] = {
     MoSms: messages.Sms,
@@ -52,6 +53,8 @@ _SMS = (MoSms, PremiumMo, BinaryMo, PremiumBinaryMo)
 _NEW = str(UssdType.NEW)
 USSD_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT)))
 _WAITING_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING)))  # the subscriber waits for an answer
+
+MORE_OPTION = "#"  # where no class says otherwise
 
 _MOST_CODES = 10_000  # whose routes are remembered: they come from outside
 
@@ -89,7 +92,17 @@ class Drop(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Publish | Apologise | Drop
+class Turn(msgspec.Struct, frozen=True):
+    """The subscriber wants the next page; `line` is it. `pages`: what there was before, should it not get there."""
+
+    line: bytes
+    msisdn: str
+    ussd_type: str
+    token: str | None
+    pages: Pages
+
+
+Outcome = Publish | Apologise | Drop | Turn
 
 
 class Inbound:
@@ -107,6 +120,7 @@ class Inbound:
         self._account = account
         self._routes = Routes(settings.workers, settings.amqp)
         self._known: dict[str | None, Route | None] = {}  # code -> its route
+        self._options = {worker.name: _plain(worker.more_option) for worker in settings.workers}
 
     def ussd(self, event: Ussd | ExtendedUssd, now: float, wall: float, away: bool, full: bool) -> Outcome:
         """Of one of USSD_TYPES. `now` monotonic, `wall` Unix seconds.
@@ -117,6 +131,10 @@ class Inbound:
         place = self._sessions.inbound(msisdn, ussd_type, event.message, now)
         code = place.code
         route = self._known.get(code) or self._route(code)
+        if place.pages is not None:
+            if self._wants_more(route, event.message):
+                return self._turn(msisdn, place.token, place.pages)
+            self._sessions.keep_pages(msisdn, place.token, None)
         # A session that begins now would find nobody; one that is under way may outlast a short absence.
         if full or route is None or (away and ussd_type == _NEW):
             reason = "buffer-full" if full else "rabbitmq-away" if away and ussd_type == _NEW else "no-route"
@@ -190,6 +208,21 @@ class Inbound:
         route = self._known[code] = self._routes.ussd(code, self._account.name)
         return route
 
+    def _wants_more(self, route: Route | None, message: str) -> bool:
+        return _plain(message) == self._options.get(route.worker if route is not None else "", MORE_OPTION)
+
+    def _turn(self, msisdn: str, token: str | None, pages: Pages) -> Turn:
+        text, *rest = pages.texts
+        ussd_type = str(UssdType.EXISTING) if rest else pages.ussd_type
+        command = (
+            SendUssd(msisdn, ussd_type, text)
+            if pages.genfields is None
+            else SendExtendedUssd(msisdn, ussd_type, pages.genfields, text)
+        )
+        left = msgspec.structs.replace(pages, texts=tuple(rest)) if rest else None
+        self._sessions.keep_pages(msisdn, token, left)
+        return Turn(encode(command, self._account.encoding), msisdn, ussd_type, token, pages)
+
     def _apologise(self, reason: str, msisdn: str, now: float) -> Apologise | Drop:
         account = self._account
         try:
@@ -198,3 +231,7 @@ class Inbound:
             return Drop(reason)
         self._sessions.replied(msisdn, UssdType.END, now)
         return Apologise(reason, line)
+
+
+def _plain(option: str) -> str:
+    return option.strip().casefold()

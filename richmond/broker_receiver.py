@@ -9,7 +9,7 @@ from functools import partial
 
 from richmond import broker_sms
 from richmond.amqp.client import Client
-from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Publish
+from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Publish, Turn
 from richmond.broker_outlet import Outlet
 from richmond.broker_tally import Tally, excerpt
 from richmond.errors import AMQPError
@@ -54,12 +54,13 @@ class Receiver:
         identity: Callable[[], str],
         amqp: Client,
         write: Callable[[bytes], bool],
+        turn: Callable[[Turn], None],
         resume: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        """`write`: a line to the gateway; false if there is no link. `resume`: there is room again.
+        """`write`: a line to the gateway; false if there is no link. `turn`: takes a page for it.
 
-        `changed`: sessions may have to be saved.
+        `resume`: there is room again. `changed`: sessions may have to be saved.
         """
         self._inbound = Inbound(settings, account, sessions, identity)
         self._sessions = sessions
@@ -69,6 +70,7 @@ class Receiver:
         self._counters = counters
         self._amqp = amqp
         self._write = write
+        self._turn = turn
         self._resume = resume
         self._changed = changed
         self.away = True
@@ -87,7 +89,7 @@ class Receiver:
     @property
     def waiting_ussd(self) -> int:
         counters = self._counters
-        return counters["ussd"] - counters["published:ussd"] - counters["ussd-refused"]
+        return counters["ussd"] - counters["published:ussd"] - counters["ussd-refused"] - counters["paged"]
 
     # The gateway's owner.
 
@@ -157,6 +159,9 @@ class Receiver:
                 self._refuse(Drop("stopped"), now)
             else:
                 self.waiting += 1
+        elif type(outcome) is Turn:
+            self._counters["paged"] += 1
+            self._turn(outcome)
         else:
             self._refuse(outcome, now)  # type: ignore[arg-type]
 

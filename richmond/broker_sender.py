@@ -12,6 +12,7 @@ from gevent.event import Event as Signal
 from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import send_queues
+from richmond.broker_inbound import Turn
 from richmond.broker_sms_lane import SmsLane
 from richmond.broker_tally import Tally
 from richmond.broker_ussd_lane import UssdLane
@@ -52,12 +53,12 @@ class Sender:
         self._alarm_at = 0.0
         quiet = self._quiet.set
         self.sms = SmsLane(store, opt_out, identity, counters, amqp, quiet, self._on_reply, account)
-        self.ussd = UssdLane(sessions, counters, amqp, quiet, self._on_stray)
+        self.ussd = UssdLane(settings, account, sessions, counters, amqp, quiet, self._on_stray)
         self.configure(settings, account)
 
     def configure(self, settings: Settings, account: SsmiSettings) -> None:
         queues = send_queues(settings.amqp, account.name)
-        self.ussd.configure(settings.amqp, account, queues.ussd.name)
+        self.ussd.configure(settings, account, queues.ussd.name)
         self.sms.configure(settings.amqp, account, queues.sms.name)
 
     # For the gateway's writer and driver.
@@ -101,6 +102,11 @@ class Sender:
             self._wake()  # rates may be others
         else:
             self.give_back()
+
+    def turn(self, turn: Turn) -> None:
+        """A page for a subscriber who has asked for it."""
+        self.ussd.put_turn(turn)
+        self._wake()
 
     # For the broker.
 

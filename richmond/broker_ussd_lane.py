@@ -5,24 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from richmond import broker_replies
+import msgspec
+
 from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
+from richmond.broker_inbound import Turn
 from richmond.broker_lane import Lane, Names
 from richmond.broker_refusal import Refused
-from richmond.broker_replies import Line
+from richmond.broker_replies import Line, Replies
 from richmond.broker_sms import Outgoing
 from richmond.broker_tally import Tally
-from richmond.settings import AmqpSettings, SsmiSettings
-from richmond.ssmi.sessions import SessionTable
+from richmond.settings import Settings, SsmiSettings
+from richmond.ssmi.codec import UssdType
+from richmond.ssmi.sessions import Session, SessionTable
 from richmond.throttle import Biting, Throttle
 
-Batch = list[tuple[Delivery, Line]]
+_END = str(UssdType.END)
+
+
+class Batch(msgspec.Struct, eq=False):
+    """What leaves together. `turns`: pages, each with the session that it ends."""
+
+    replies: list[tuple[Delivery, Line]]
+    turns: list[tuple[Turn, Session | None]]
+
+    def __bool__(self) -> bool:
+        return bool(self.replies or self.turns)
 
 
 class UssdLane(Lane):
     def __init__(
         self,
+        settings: Settings,
+        account: SsmiSettings,
         sessions: SessionTable,
         counters: Tally,
         amqp: Client,
@@ -33,12 +48,15 @@ class UssdLane(Lane):
         super().__init__(Names("replies", "sent", "refused", "returned"), counters, amqp, quiet)
         self._sessions = sessions
         self._stray = stray
-        self._arrived: list[Delivery] = []  # not looked at yet
-        self._throttle: Throttle[Delivery] | None = None  # None: no limit
+        self._replies = Replies(settings, account, sessions)
+        self._arrived: list[Delivery | Turn] = []  # not looked at yet
+        self._turns = 0  # pages in there, or waiting for their token
+        self._throttle: Throttle[Delivery | Turn] | None = None  # None: no limit
 
-    def configure(self, amqp: AmqpSettings, account: SsmiSettings, queue: str) -> None:
+    def configure(self, settings: Settings, account: SsmiSettings, queue: str) -> None:
         rate, burst = account.ussd_rate, account.ussd_burst
-        self._configure(amqp, account, queue, amqp.prefetch, rate)
+        self._configure(settings.amqp, account, queue, settings.amqp.prefetch, rate)
+        self._replies.configure(settings, account)
         if not rate:
             self._arrived[:0] = self._throttle.clear() if self._throttle is not None else []
             self._throttle = None
@@ -49,7 +67,9 @@ class UssdLane(Lane):
 
     @property
     def held(self) -> int:
-        return len(self._arrived) + self._unsettled + (len(self._throttle) if self._throttle is not None else 0)
+        """Replies that are neither sent nor back at RabbitMQ."""
+        throttled = len(self._throttle) if self._throttle is not None else 0
+        return len(self._arrived) + throttled + self._unsettled - self._turns
 
     @property
     def biting(self) -> Biting | None:
@@ -63,48 +83,80 @@ class UssdLane(Lane):
         self._counters["replies"] += 1
         self._arrived.append(delivery)
 
+    def put_turn(self, turn: Turn) -> None:
+        self._turns += 1
+        self._arrived.append(turn)
+
     def take(self, now: float) -> tuple[bytes, Batch]:
-        deliveries, self._arrived = self._arrived, []
+        items, self._arrived = self._arrived, []
         if self._throttle is not None:
-            for delivery in deliveries:
-                self._throttle.put(delivery)
-            deliveries = self._throttle.due(now)
-        self._unsettled += len(deliveries)
-        sessions, account, counters = self._sessions, self._account, self._counters
-        batch = []
-        for delivery in deliveries:
-            outcome = broker_replies.decide(delivery.body, sessions, account, now)
+            for item in items:
+                self._throttle.put(item)
+            items = self._throttle.due(now)
+        decide, counters = self._replies.decide, self._counters
+        lines = []
+        batch = Batch([], [])
+        replies = batch.replies
+        for item in items:
+            if type(item) is Turn:
+                lines.append(self._turn(item, batch, now))
+                continue
+            self._unsettled += 1
+            outcome = decide(item.body, now)  # type: ignore[union-attr]
             if type(outcome) is Line:
-                batch.append((delivery, outcome))
+                lines.append(outcome.data)
+                replies.append((item, outcome))  # type: ignore[arg-type]
                 if outcome.replaced:
                     counters["replaced-characters"] += outcome.replaced
                 if outcome.too_long:
                     counters["too-long"] += 1
             elif type(outcome) is Refused:
-                self._bury(delivery, outcome)
+                self._bury(item, outcome)  # type: ignore[arg-type]
             else:
                 self._unsettled -= 1
                 counters["replies"] -= 1
-                self._stray(delivery, outcome)  # type: ignore[arg-type]
-        return b"".join([line.data for _, line in batch]), batch
+                self._stray(item, outcome)  # type: ignore[arg-type]
+        return b"".join(lines), batch
 
     def sent(self, batch: Batch) -> None:
-        for delivery, _ in batch:
-            self._amqp.ack(delivery, hold=True)
-        self._counters["sent"] += len(batch)
-        self._unsettled -= len(batch)
+        ack = self._amqp.ack
+        for delivery, _ in batch.replies:
+            ack(delivery, hold=True)
+        self._counters["sent"] += len(batch.replies)
+        self._unsettled -= len(batch.replies)
 
     def put_back(self, batch: Batch) -> None:
         """They may not have got there."""
         now = time.monotonic()
-        for _, line in batch:
-            if line.ended is not None:
-                self._sessions.reopen(line.msisdn, line.ended, now)
-        self._unsettled -= len(batch)
-        self._arrived[:0] = [delivery for delivery, _ in batch]
+        ended = [(line.msisdn, line.ended) for _, line in batch.replies]
+        ended += [(turn.msisdn, session) for turn, session in batch.turns]
+        for msisdn, session in ended:
+            if session is not None:
+                self._sessions.reopen(msisdn, session, now)
+        for turn, _ in batch.turns:
+            self._untake(turn)
+        self._unsettled -= len(batch.replies)
+        self._arrived[:0] = [delivery for delivery, _ in batch.replies]
 
     def give_back(self) -> None:
-        deliveries, self._arrived = self._arrived, []
+        items, self._arrived = self._arrived, []
         if self._throttle is not None:
-            deliveries += self._throttle.clear()
-        self._return(deliveries)
+            items += self._throttle.clear()
+        for item in items:
+            if isinstance(item, Turn):
+                self._untake(item)
+        self._turns = 0
+        self._return([item for item in items if not isinstance(item, Turn)])
+
+    def _turn(self, turn: Turn, batch: Batch, now: float) -> bytes:
+        self._turns -= 1
+        if self._sessions.refusal(turn.msisdn, turn.token, now) is not None:
+            self._counters["pages-too-late"] += 1
+            return b""
+        ended = self._sessions.replied(turn.msisdn, turn.ussd_type, now) if turn.ussd_type == _END else None
+        batch.turns.append((turn, ended))
+        return turn.line
+
+    def _untake(self, turn: Turn) -> None:
+        """The subscriber may ask for it once more."""
+        self._sessions.keep_pages(turn.msisdn, turn.token, turn.pages)

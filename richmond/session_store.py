@@ -11,14 +11,19 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from richmond.ssmi.sessions import Saved
+import msgspec
+
+from richmond.ssmi.sessions import Pages, Saved
 
 log = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Pages).decode
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS open_session (
     account TEXT NOT NULL, msisdn TEXT NOT NULL, token TEXT NOT NULL, code TEXT, touched REAL NOT NULL,
-    PRIMARY KEY (account, msisdn)
+    pages BLOB, PRIMARY KEY (account, msisdn)
 ) WITHOUT ROWID
 """
 
@@ -40,12 +45,16 @@ class SessionStore:
             return []
         try:
             rows = self._db.execute(
-                "SELECT msisdn, token, code, touched FROM open_session WHERE account = ? ORDER BY touched", (account,)
+                "SELECT msisdn, token, code, touched, pages FROM open_session WHERE account = ? ORDER BY touched",
+                (account,),
             ).fetchall()
-        except sqlite3.DatabaseError as e:
+            return [
+                Saved(msisdn, token, code, touched, pages and _decode(pages))
+                for msisdn, token, code, touched, pages in rows
+            ]
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as e:
             self._give_up(e)
             return []
-        return [Saved(*row) for row in rows]
 
     def save(self, account: str, opened: Iterable[Saved], closed: Iterable[str]) -> None:
         """Write what has changed, in one transaction."""
@@ -58,8 +67,8 @@ class SessionStore:
                     [(account, msisdn) for msisdn in closed],
                 )
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO open_session VALUES (?, ?, ?, ?, ?)",
-                    [(account, s.msisdn, s.token, s.code, s.touched) for s in opened],
+                    "INSERT OR REPLACE INTO open_session VALUES (?, ?, ?, ?, ?, ?)",
+                    [(account, s.msisdn, s.token, s.code, s.touched, s.pages and _encode(s.pages)) for s in opened],
                 )
         except sqlite3.Error as e:
             self._give_up(e)

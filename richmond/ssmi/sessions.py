@@ -24,12 +24,24 @@ SESSION_OVER = "session-over"  # the token is not the open session's
 NO_SESSION = "no-session"  # no token, and nothing open
 
 
+class Pages(msgspec.Struct, frozen=True):
+    """What the subscriber has not seen yet of a text.
+
+    `ussd_type`: of the last page. `genfields`: of an extended reply.
+    """
+
+    texts: tuple[str, ...]
+    ussd_type: str
+    genfields: tuple[str, ...] | None = None
+
+
 @dataclass(slots=True)
 class Session:
     token: str
     code: str | None  # None: we never saw its beginning
     touched: float
     saved: float | None = None  # `touched` of what is on disk for this number; None: nothing is
+    pages: Pages | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Saved:
     token: str
     code: str | None
     touched: float
+    pages: Pages | None = None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -48,6 +61,7 @@ class Place(msgspec.Struct, frozen=True):
     token: str | None
     code: str | None
     state: str  # new, open, adopted or over
+    pages: Pages | None = None
 
 
 _UNKNOWN_OVER = Place(None, None, "over")
@@ -70,7 +84,7 @@ class SessionTable:
         """Take up what an earlier process had open, the longest idle first; how many are still so."""
         for one in saved:
             touched = now - max(0.0, wall - one.touched)
-            self._open[one.msisdn] = Session(one.token, one.code, touched, saved=touched)
+            self._open[one.msisdn] = Session(one.token, one.code, touched, saved=touched, pages=one.pages)
         self.expire(now)
         return len(self._open)
 
@@ -84,7 +98,8 @@ class SessionTable:
                 closed.append(msisdn)
             else:
                 session.saved = session.touched
-                opened.append(Saved(msisdn, session.token, session.code, wall - (now - session.touched)))
+                touched = wall - (now - session.touched)
+                opened.append(Saved(msisdn, session.token, session.code, touched, session.pages))
         return opened, closed
 
     @property
@@ -105,7 +120,7 @@ class SessionTable:
             session = self._begin(msisdn, None, now)
             return Place(session.token, None, "adopted")
         self._touch(msisdn, session, now)
-        return Place(session.token, session.code, "open")
+        return Place(session.token, session.code, "open", session.pages)
 
     def refusal(self, msisdn: str, token: str | None, now: float) -> str | None:
         """Why a reply may not go to this number; None if it may."""
@@ -115,15 +130,32 @@ class SessionTable:
         return None if session is not None and session.token == token else SESSION_OVER
 
     def replied(self, msisdn: str, ussd_type: str, now: float) -> Session | None:
-        """A reply goes out. Returns the session that it ends, for `reopen` should it not get there."""
+        """A reply goes out, and what is left of the one before is void.
+
+        Returns the session that it ends, for `reopen` should it not get there.
+        """
         if ussd_type == _END:
             return self._end(msisdn)
         session = self._current(msisdn, now)
         if session is not None:
             self._touch(msisdn, session, now)
+            if session.pages is not None:
+                self.keep_pages(msisdn, session.token, None)
         elif ussd_type in _BEGINS:
             self._begin(msisdn, None, now)
         return None
+
+    def keep_pages(self, msisdn: str, token: str | None, pages: Pages | None) -> None:
+        """Have the session `token`, or any if that is None, remember these, unless it is over."""
+        session = self._open.get(msisdn)
+        if session is not None and token in (None, session.token):
+            session.pages = pages
+            self._changed.add(msisdn)
+
+    def code(self, msisdn: str) -> str | None:
+        """Which opened the session; None if there is none, or nobody knows."""
+        session = self._open.get(msisdn)
+        return session.code if session is not None else None
 
     def reopen(self, msisdn: str, session: Session, now: float) -> None:
         """Undo an end that never reached the gateway, unless another session began meanwhile."""

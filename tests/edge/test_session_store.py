@@ -3,7 +3,7 @@
 import pytest
 
 from richmond.session_store import SessionStore
-from richmond.ssmi.sessions import Saved
+from richmond.ssmi.sessions import Pages, Saved
 
 ONE = Saved("2781", "t1", "*120*1#", 1000.0)
 TWO = Saved("2782", "t2", None, 900.0)
@@ -26,6 +26,16 @@ def test_one_number_may_have_a_session_at_each_of_two_accounts(tmp_path):
     assert (store.load("default"), store.load("second")) == ([ONE], [other])
     store.save("default", [], ["2781"])
     assert (store.load("default"), store.load("second")) == ([], [other])
+
+
+def test_pages_come_back(tmp_path):
+    store = SessionStore(tmp_path / "sessions.db")
+    paged = [
+        Saved("2781", "t1", None, 1.0, Pages(("zwei\nGänse", "drei"), "3")),
+        Saved("2782", "t2", None, 2.0, Pages(("x",), "2", ("", "a"))),
+    ]
+    store.save("default", paged, [])
+    assert SessionStore(tmp_path / "sessions.db").load("default") == paged
 
 
 def test_only_its_owner_may_read_the_numbers(tmp_path):

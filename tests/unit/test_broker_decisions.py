@@ -11,9 +11,9 @@ from test_link import SETTINGS as SSMI
 from test_routing import AMQP, worker
 
 from richmond import messages
-from richmond.broker_inbound import KINDS, USSD_TYPES, Apologise, Drop, Inbound, Post, Publish
+from richmond.broker_inbound import KINDS, USSD_TYPES, Apologise, Drop, Inbound, Post, Publish, Turn
 from richmond.broker_refusal import Refused, dead_letter_headers
-from richmond.broker_replies import Line, decide
+from richmond.broker_replies import Line, Replies
 from richmond.settings import RabbitmqSettings, Settings
 from richmond.sms_store import Lookup, Sent
 from richmond.ssmi import codec
@@ -50,6 +50,7 @@ class Broker:
     def __init__(self, *workers):
         numbers = count(1)
         self.sessions = SessionTable(120.0, lambda: f"t{next(numbers)}")
+        self.replies = Replies(settings(*workers), SSMI, self.sessions)
         self.inbound = Inbound(settings(*workers), SSMI, self.sessions, lambda: f"m{next(numbers)}")
 
     def event(self, event, *, away=False, full=False, match=None):
@@ -59,7 +60,7 @@ class Broker:
 
     def reply(self, **keys):
         body = json.dumps({"msisdn": ANN, "message": "x", "ussd_type": "2", **keys}).encode()
-        return decide(body, self.sessions, SSMI, 10.0)
+        return self.replies.decide(body, 10.0)
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_a_reply_becomes_a_line_and_ends_its_session(broker):
 
 def test_a_reply_of_nothing_but_brackets_is_refused(broker):
     body = b'{"msisdn": "1", "message": "x", "ussd_type": "6", "z": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    refused = decide(body, broker.sessions, SSMI, 0.0)
+    refused = broker.replies.decide(body, 0.0)
     assert refused == Refused("invalid-json", "invalid-json: nested too deeply")
 
 
@@ -278,6 +279,73 @@ def test_long_and_strange_texts_are_noted(broker):
     assert len(line.data) <= len(b"SSMI,110,27831112222,2,\r") + 182
     assert broker.reply(message="x" * 183, long="refuse").reason == "too-long"
     assert broker.reply(message="\N{SNOWMAN}\N{SNOWMAN}").replaced == 2
+
+
+LONG = "\n".join(f"{number}. a line of the menu" for number in range(1, 21))
+
+
+def turned(broker, option="#"):
+    outcome = broker.event(Ussd(ANN, "2", "0", option))
+    return outcome.line.decode() if isinstance(outcome, Turn) else outcome
+
+
+def test_a_long_text_in_pages_is_read_on_with_the_more_option(broker):
+    broker.event(new())
+    first = broker.reply(message=LONG, long="pages").data.decode()
+    assert first.startswith("SSMI,110,27831112222,2,1. a line")
+    assert first.endswith("\n# More\r")
+    second = turned(broker)
+    assert second.startswith("SSMI,110,27831112222,2,")
+    third = turned(broker, " # ")
+    assert third.endswith("20. a line of the menu\r")
+    assert isinstance(turned(broker), Publish), "there is no more: the worker gets it"
+
+
+def test_the_last_page_of_a_final_reply_ends_the_session(broker):
+    broker.event(new())
+    lines = [
+        broker.reply(message=LONG, long="pages", ussd_type="3", session="t1").data.decode(),
+        turned(broker),
+        turned(broker),
+    ]
+    assert [line.split(",")[3] for line in lines] == ["2", "2", "3"]
+
+
+def test_an_extended_reply_has_its_genfields_on_every_page(broker):
+    broker.event(new())
+    lines = [
+        broker.reply(message=LONG, long="pages", genfields=["a", "b"]).data.decode(),
+        turned(broker),
+        turned(broker),
+    ]
+    assert {line[: line.index(":::,") + 4] for line in lines} == {"SSMI,120,27831112222,2,a:b:::,"}
+
+
+def test_any_other_answer_goes_to_the_worker_and_drops_the_rest(broker):
+    broker.event(new())
+    broker.reply(message=LONG, long="pages")
+    assert isinstance(turned(broker, "7"), Publish)
+    assert isinstance(turned(broker), Publish)
+
+
+def test_a_push_in_pages_begins_with_its_type_and_goes_on_as_a_dialogue(broker):
+    first = broker.reply(message=LONG, long="pages", ussd_type="6").data.decode()
+    assert [line.split(",")[3] for line in (first, turned(broker), turned(broker))] == ["6", "2", "2"]
+
+
+def test_each_class_has_a_more_option_of_its_own():
+    broker = Broker(worker("Foo", "*1#", more_option="M", more_text="M for more"), worker("Echo"))
+    broker.event(Ussd(ANN, "1", "0", "*1#"))
+    assert b"\nM for more\r" in broker.reply(message=LONG, long="pages").data
+    assert isinstance(turned(broker, "#"), Publish)
+    broker.reply(message=LONG, long="pages")
+    assert turned(broker, "m").endswith("\nM for more\r")
+
+
+def test_a_redirect_is_neither_cut_nor_paged(broker):
+    broker.event(new())
+    code = f"*120*{'1' * 200}#"
+    assert code.encode() in broker.reply(message=code, ussd_type="5", long="pages").data
 
 
 def test_the_headers_of_a_dead_letter_name_what_is_known():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from richmond.ssmi.sessions import NO_SESSION, SESSION_OVER, Place, SessionTable, normal_code
+from richmond.ssmi.sessions import NO_SESSION, SESSION_OVER, Pages, Place, SessionTable, normal_code
 
 ANN, BOB = "27831112222", "27831113333"
 
@@ -44,6 +44,38 @@ def test_a_second_session_replaces_the_first(table):
     assert len(table) == 1
     assert table.refusal(ANN, "t1", 5) == SESSION_OVER
     assert table.refusal(ANN, "t2", 5) is None
+
+
+def test_pages_belong_to_a_session_and_go_with_the_next_reply(table):
+    table.inbound(ANN, "1", "*1#", 0)
+    two, one = Pages(("2", "3"), "3"), Pages(("3",), "3")
+    table.keep_pages(ANN, "another", two)
+    assert table.inbound(ANN, "2", "#", 1).pages is None
+    table.keep_pages(ANN, "t1", two)
+    assert table.inbound(ANN, "2", "#", 1) == Place("t1", "*1#", "open", two)
+    table.keep_pages(ANN, None, one)
+    assert table.inbound(ANN, "2", "#", 1).pages == one
+    table.replied(ANN, "2", 1)
+    assert table.inbound(ANN, "2", "#", 2).pages is None
+    table.keep_pages(ANN, None, two)
+    assert table.inbound(ANN, "1", "*2#", 3).pages is None
+    assert table.inbound(ANN, "2", "#", 3).pages is None
+    table.keep_pages(BOB, None, two)
+    assert len(table) == 1
+
+
+def test_pages_are_saved_and_restored(table):
+    table.inbound(ANN, "1", "*1#", 0)
+    table.changes(0, 1000.0)
+    pages = Pages(("2",), "2", ("a", ""))
+    table.keep_pages(ANN, None, pages)
+    opened, _ = table.changes(0, 1000.0)
+    assert [saved.pages for saved in opened] == [pages]
+    other = SessionTable(120.0, lambda: "x")
+    other.restore(opened, 0, 1000.0)
+    assert other.inbound(ANN, "2", "#", 1).pages == pages
+    table.replied(ANN, "2", 1)
+    assert [saved.pages for saved in table.changes(1, 1001.0)[0]] == [None]
 
 
 def test_an_answer_without_a_known_session_opens_one_without_a_code(table):

@@ -1,0 +1,95 @@
+"""USSD texts in pages: the broker turns them by itself, whatever befalls it or its links meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from broker_host import wait_until
+from broker_world import ANN, World, dial, received_equals_its_parts, replies_equal_their_parts, stop
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(60)]
+
+MENU = "\n".join(f"{number}. a line of the menu" for number in range(1, 21))
+MORE = f"SSMI,110,{ANN},2,0,#"
+
+
+@pytest.fixture
+def world(tmp_path, node):
+    world = World(tmp_path, node)
+    with world.gateway:
+        yield world
+
+
+def parts(line):
+    """Type and text."""
+    return tuple(line.split(",", 4)[3:])
+
+
+def test_the_more_option_gets_the_next_page_without_a_worker(world):
+    with world.up() as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, ussd_type="3", long="pages")
+        pages = [parts(gateway.line())]
+        for _ in range(2):
+            gateway.send(MORE)
+            pages.append(parts(gateway.line()))
+        assert [ussd_type for ussd_type, _ in pages] == ["2", "2", "3"]
+        text = "\n".join(text.removesuffix("\n# More") for _, text in pages)
+        assert text == MENU
+        status = broker.wait_for(paged=2, sent=1)
+        assert status["accounts"][0]["sessions"] == 0
+        assert received_equals_its_parts(status["counters"])
+        assert replies_equal_their_parts(status["counters"])
+        assert rabbit.ready(world.amqp.receive_queue) == 0
+
+
+def test_another_answer_goes_to_the_worker(world):
+    with world.up() as (_, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, long="pages")
+        gateway.line()
+        gateway.send(f"SSMI,110,{ANN},2,0,7", MORE)
+        assert [rabbit.receive()["message"] for _ in range(2)] == ["7", "#"]
+
+
+def test_pages_are_turned_while_rabbitmq_is_away(world):
+    with world.behind_a_proxy() as (proxy, broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, long="pages")
+        gateway.line()
+        proxy.refuse()
+        broker.wait_for(amqp="down")
+        gateway.send(MORE)
+        assert parts(gateway.line())[0] == "2"
+
+
+@pytest.mark.parametrize("end", ["stop", "kill -9"])
+def test_pages_outlive_the_broker(world, end):
+    with world.up() as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, long="pages")
+        gateway.line()
+        if end == "stop":
+            stop(broker, gateway)
+        else:
+            store = world.directory / "sessions.db"
+            wait_until(lambda: b"20. a line" in store.read_bytes(), "the pages on disk")
+            broker.kill()
+    with world.up() as (_, gateway, _):
+        gateway.send(MORE, MORE)
+        assert parts(gateway.line())[0] == "2"
+        assert parts(gateway.line())[1].endswith("20. a line of the menu")
+
+
+def test_a_page_waits_for_its_token_too_and_is_not_lost_with_the_link(world):
+    with world.up(ussd_rate=0.001, ussd_burst=1) as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, long="pages")
+        assert parts(gateway.line())[1].startswith("1. a line")
+        gateway.send(MORE)
+        assert broker.wait_for(paged=1)["accounts"][0]["throttled"][0]["waiting"] == 1
+        gateway.socket.close()
+        with world.gateway.accept() as second:
+            broker.reconfigure(world.settings())
+            second.send(MORE)
+            assert parts(second.line())[1].startswith("8. a line")
+            assert replies_equal_their_parts(broker.wait_for(paged=2)["counters"])
