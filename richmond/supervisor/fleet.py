@@ -75,6 +75,7 @@ class Fleet:
     stopping: bool = False
     amqp_up: bool = False  # while RabbitMQ is away no worker can become READY, and none is blamed for it
     next_row: int = 0  # of the scoreboard; taken in turn, so that one who drains keeps its own
+    starts_until: float = 0.0  # see guard.py
     look_due: float | None = None  # when `Looked` is due, monotonic; None: there is nobody to look at
     silent_since: float = 0.0  # silence of workers before that proves nothing
 

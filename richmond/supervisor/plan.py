@@ -32,6 +32,7 @@ from richmond.supervisor.fleet import (
     Waiter,
     WorkerClass,
 )
+from richmond.supervisor.guard import hold_back
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.looking import LOOK_S, looked
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
@@ -48,8 +49,9 @@ def step(fleet: Fleet, event: Event, now: float, jitter: float) -> Result:
     """What `event` makes of `fleet`. `now`: monotonic seconds. `jitter`: 0 to 1, drawn by the caller."""
     fleet, actions = _HANDLERS[type(event)](fleet, event, now, jitter)
     fleet, ended = conclude(fleet, now)
+    fleet, actions = hold_back(fleet, actions + ended, now)
     fleet, answers = _answer_waiters(_forget(fleet))
-    return fleet, actions + ended + answers
+    return fleet, actions + answers
 
 
 def deadline(fleet: Fleet) -> float | None:

@@ -126,6 +126,7 @@ def test_without_room_it_drains_first_and_its_place_is_filled_when_it_has_gone(l
     assert "RUNNING -> STOPPING: 100 MB of memory" in next(a.text for a in actions if isinstance(a, f.Log))
     play.send(f.Sampled({}))
     assert not play.take(f.Spawn)
+    play.now += 1
     play.send(jobs.Exited(old.name, old.pid, code=0))
     assert [s.slot for s in play.actions if isinstance(s, f.Spawn)] == ["EchoWorker:1"]
     play.up()

@@ -1,0 +1,42 @@
+"""How fast the fleet may fork: a start beyond the rate waits for its turn, in BACKOFF. Pure.
+
+Back-off holds one slot. This holds all of them together, so that a host with many classes that crash is not eaten up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from richmond.supervisor.fleet import Action, Fleet, Log, Result, Spawn
+from richmond.supervisor.lifecycle import State
+
+STARTS_PER_S = 10.0
+HELD = f"held back: the fleet starts {STARTS_PER_S:g} workers a second, after a first burst of max-workers"
+
+
+def hold_back(fleet: Fleet, actions: list[Action], now: float) -> Result:
+    """`actions`, without the starts that come too early; their slots have reserved theirs.
+
+    The generic cell rate algorithm: `fleet.starts_until` is when all starts so far would have been made at the rate.
+    """
+    passed: list[Action] = []
+    for action in actions:
+        found = fleet.find(action.slot) if isinstance(action, Spawn) else None
+        if found is None:
+            passed.append(action)
+            continue
+        cls, slot = found
+        due = now
+        if not slot.reserved:
+            until = max(fleet.starts_until, now)
+            due = until - (fleet.settings.richmond.max_workers - 1) / STARTS_PER_S
+            fleet = replace(fleet, starts_until=until + 1 / STARTS_PER_S)
+        if due > now:
+            error = slot.last_error or HELD
+            after = replace(slot, state=State.BACKOFF, since=now, due=due, reserved=True, last_error=error)
+            passed.append(Log("warning", f"{slot.name} {slot.state} -> {after.state}: {HELD}"))
+        else:
+            after = replace(slot, reserved=False)
+            passed.append(action)
+        fleet = fleet.put(replace(cls, slots=tuple(after if s is slot else s for s in cls.slots)))
+    return fleet, passed
