@@ -75,8 +75,7 @@ class Account:
 
     def on_amqp(self, away: bool, hope_ends: float, lost: bool) -> None:
         """RabbitMQ's state has changed. `lost`: with the connection, and what was delivered on it."""
-        self.receiver.away = away
-        self.receiver.hope_ends = hope_ends
+        self.receiver.on_amqp(away, hope_ends)
         if lost:
             self.sender.give_back()
         self.gateway.resume()

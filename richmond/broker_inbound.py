@@ -52,7 +52,7 @@ _SMS = (MoSms, PremiumMo, BinaryMo, PremiumBinaryMo)
 # Plain strings: an enumeration's members take three times as long to compare with.
 _NEW = str(UssdType.NEW)
 USSD_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING, UssdType.END, UssdType.TIMEOUT)))
-_WAITING_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING)))  # the subscriber waits for an answer
+WAITING_TYPES = frozenset(map(str, (UssdType.NEW, UssdType.EXISTING)))  # the subscriber waits for an answer
 
 MORE_OPTION = "#"  # where no class says otherwise
 
@@ -138,7 +138,7 @@ class Inbound:
         # A session that begins now would find nobody; one that is under way may outlast a short absence.
         if full or route is None or (away and ussd_type == _NEW):
             reason = "buffer-full" if full else "rabbitmq-away" if away and ussd_type == _NEW else "no-route"
-            return self._apologise(reason, msisdn, now) if ussd_type in _WAITING_TYPES else Drop(reason)
+            return self._apologise(reason, msisdn, now) if ussd_type in WAITING_TYPES else Drop(reason)
         id = self._identity()
         body = messages.encode(
             UssdMessage(
@@ -159,9 +159,13 @@ class Inbound:
 
     def give_up(self, message: Publish, reason: str, now: float) -> Apologise | Drop:
         """Nobody will handle it."""
-        if message.ussd_type in _WAITING_TYPES and self._sessions.refusal(message.msisdn, message.token, now) is None:
+        if message.ussd_type in WAITING_TYPES and self.is_open(message, now):
             return self._apologise(reason, message.msisdn, now)
         return Drop(reason)
+
+    def is_open(self, message: Publish, now: float) -> bool:
+        """Its session is."""
+        return self._sessions.refusal(message.msisdn, message.token, now) is None
 
     def post(self, event: Event, wall: float, match: Sent | Lookup | None = None) -> Post:
         """All that is no USSD. `match`: what it is about, of what was sent."""

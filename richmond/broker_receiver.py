@@ -9,6 +9,7 @@ from functools import partial
 
 from richmond import broker_sms
 from richmond.amqp.client import Client
+from richmond.broker_buffer import Buffer
 from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Publish, Turn
 from richmond.broker_outlet import Outlet
 from richmond.broker_tally import Tally, excerpt
@@ -30,7 +31,7 @@ from richmond.ssmi.codec import (
     Seq,
     Ussd,
 )
-from richmond.ssmi.sessions import SessionTable
+from richmond.ssmi.sessions import SESSION_OVER, SessionTable
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ _LEAST_UNCONFIRMED = 1000  # however small `buffer` is, confirms are pipelined
 
 
 class Receiver:
-    """`away`: RabbitMQ is. `hope_ends`: until then it may be back in a moment; monotonic."""
-
     def __init__(
         self,
         settings: Settings,
@@ -73,8 +72,9 @@ class Receiver:
         self._turn = turn
         self._resume = resume
         self._changed = changed
-        self.away = True
-        self.hope_ends = 0.0
+        self._buffered = Buffer(self._too_late, account.apologise_after_s)
+        self._away = True
+        self._hope_ends = 0.0
         self.waiting = 0  # USSD messages that RabbitMQ has not confirmed
         self._stalled = False  # the gateway's reader waits for confirms
         self.configure(settings, account)
@@ -85,11 +85,25 @@ class Receiver:
         self._exchange = settings.amqp.exchange
         self._buffer = account.buffer
         self._limit = max(_LEAST_UNCONFIRMED, account.buffer)
+        self._buffered.configure(account.apologise_after_s)
+
+    @property
+    def away(self) -> bool:
+        return self._away
 
     @property
     def waiting_ussd(self) -> int:
         counters = self._counters
         return counters["ussd"] - counters["published:ussd"] - counters["ussd-refused"] - counters["paged"]
+
+    def on_amqp(self, away: bool, hope_ends: float) -> None:
+        """`away`: RabbitMQ is. `hope_ends`: until then it may be back in a moment; monotonic."""
+        self._away = away
+        self._hope_ends = hope_ends
+        if not away:
+            for message in self._buffered.take():
+                self._publish(message)
+            self._amqp.flush()
 
     # The gateway's owner.
 
@@ -119,7 +133,7 @@ class Receiver:
 
     def has_room(self) -> bool:
         """While RabbitMQ is away we read on and apologise to subscribers; when it is slow, the gateway has to wait."""
-        self._stalled = bool(self.unread) or not (self.away or self.waiting + self._outlet.flying < self._limit)
+        self._stalled = bool(self.unread) or not (self._away or self.waiting + self._outlet.flying < self._limit)
         return not self._stalled
 
     @property
@@ -130,11 +144,12 @@ class Receiver:
 
     def look_for_room(self) -> None:
         """Something has gone."""
-        if self._stalled and (self.away or self.waiting + self._outlet.flying <= self._limit // 2):
+        if self._stalled and (self._away or self.waiting + self._outlet.flying <= self._limit // 2):
             self._resume()
 
     def lose(self) -> int:
         """The end: what RabbitMQ has not confirmed is lost; how many those are."""
+        self._buffered.take()
         lost, self.waiting = self.waiting, 0
         if lost:
             self._counters["ussd-refused"] += self.waiting_ussd
@@ -143,27 +158,35 @@ class Receiver:
         return lost
 
     def _ussd(self, event: Ussd | ExtendedUssd, now: float, wall: float) -> None:
-        away = self.away
+        away = self._away
         full = away and self.waiting >= self._buffer
-        outcome = self._inbound.ussd(event, now, wall, away and now >= self.hope_ends, full)
+        outcome = self._inbound.ussd(event, now, wall, away and now >= self._hope_ends, full)
         if type(outcome) is Publish:
-            try:
-                self._amqp.publish(
-                    self._exchange,
-                    outcome.routing_key,
-                    outcome.body,
-                    on_done=partial(self._settled, outcome),
-                    hold=True,
-                )
-            except AMQPError:  # closed
-                self._refuse(Drop("stopped"), now)
+            self.waiting += 1
+            if away:
+                self._buffered.put(outcome, now)
             else:
-                self.waiting += 1
+                self._publish(outcome)
         elif type(outcome) is Turn:
             self._counters["paged"] += 1
             self._turn(outcome)
         else:
             self._refuse(outcome, now)  # type: ignore[arg-type]
+
+    def _publish(self, message: Publish) -> None:
+        try:
+            self._amqp.publish(
+                self._exchange, message.routing_key, message.body, on_done=partial(self._settled, message), hold=True
+            )
+        except AMQPError:  # closed
+            self.waiting -= 1
+            self._refuse(Drop("stopped"), time.monotonic())
+
+    def _too_late(self, message: Publish, now: float) -> None:
+        """It waits in the buffer no more."""
+        self.waiting -= 1
+        reason = "rabbitmq-away" if self._inbound.is_open(message, now) else SESSION_OVER
+        self._refuse(self._inbound.give_up(message, reason, now), now)
 
     def _settled(self, message: Publish, result: str | None) -> None:
         self.waiting -= 1

@@ -59,6 +59,7 @@ class SsmiSettings:
     apology: str
     buffer: int  # inbound messages kept while RabbitMQ is away
     name: str = DEFAULT_ACCOUNT
+    apologise_after_s: float = 15.0  # so long a subscriber waits for RabbitMQ to come back
     ussd_rate: float = 0.0  # messages/s to the gateway; 0: no limit
     sms_rate: float = 0.0
     ussd_burst: int = 10  # messages that may go at once before the rate bites
