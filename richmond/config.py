@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import pwd
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 from configobj import ConfigObj, Section
 from configobj.validate import ValidateError, Validator
 
-from richmond.config_checks import CHECKS, TAKES_EMPTY
+from richmond.config_checks import CHECKS, TAKES_EMPTY, variables
 from richmond.config_describe import describe, key_of
 from richmond.config_rules import clashes
 from richmond.config_text import IniText, Problem, read
@@ -26,6 +27,7 @@ from richmond.errors import ConfigError
 from richmond.settings import (
     DEFAULT_ACCOUNT,
     AmqpSettings,
+    EnvironmentFile,
     RabbitmqSettings,
     RichmondSettings,
     Settings,
@@ -228,6 +230,9 @@ class _Loader:
             values["apology"] = ssmi.apology
         if values["more-text"] is None:
             values["more-text"] = f"{values['more-option']} More"
+        values["environment-file"] = self._environment_file(section, values["environment-file"])
+        if values["user"] and not _is_user(values["user"]):
+            self._wrong(f"{values['user']} is no user of this host; create it, or leave it out", section, "user")
         values["environment"] = MappingProxyType(values["environment"] | self._subsection(section, "environment"))
         values["options"] = MappingProxyType(values["options"] | self._subsection(section, "options"))
         return _build(WorkerSettings, values)
@@ -337,6 +342,20 @@ class _Loader:
             self._wrong(f"{path} cannot be read: {why}; name a file with the password in it", section, "password-file")
             return ""
 
+    def _environment_file(self, section: str, name: str | None) -> EnvironmentFile | None:
+        if name is None:
+            return None
+        path = self._resolve(name)
+        try:
+            return EnvironmentFile(path, MappingProxyType(variables(path.read_text("utf-8"))))
+        except (OSError, ValueError) as e:
+            why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        except ValidateError as e:
+            why = str(e)
+        text = f"{path} cannot be used: {why}; name a file with NAME=VALUE on each line"
+        self._wrong(text, section, "environment-file")
+        return None
+
     def _socket(self, section: str, value: str | Path) -> Path:
         path = self._resolve(value)
         length = len(os.fsencode(path))
@@ -360,6 +379,14 @@ class _Loader:
 
 def _build(settings: type[_T], values: Mapping[str, Any]) -> _T:
     return settings(**{f.name: values[key_of(f.name)] for f in fields(settings)})  # type: ignore[arg-type]
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _nearest(word: str, known: Iterable[str]) -> str | None:

@@ -66,6 +66,14 @@ def _size(value: str) -> int:
     return round(float(match[1]) * _UNITS[match[2]])
 
 
+def _umask(value: str) -> str:
+    if value and not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValidateError(
+            f"{_quote(value)} is not a umask{_comment_hint(value)}; valid are three octal digits, e.g. 027"
+        )
+    return value
+
+
 def _boolean(value: str) -> bool:
     try:
         return _BOOLEANS[value.lower()]
@@ -179,11 +187,27 @@ def _environment(value: str) -> dict[str, str]:
     return variables
 
 
+def variables(text: str) -> dict[str, str]:
+    """Of an environment file: NAME=VALUE on each line, perhaps in quotes; # and ; begin a comment line."""
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip()[0] in "#;":
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not _VARIABLE.fullmatch(name.strip()) or "\0" in value:
+            raise ValidateError(f"its line {number} is not NAME=VALUE")
+        value = value.strip()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        found[name.strip()] = value[1:-1] if quoted else value
+    return found
+
+
 CHECKS: Mapping[str, Callable[..., Any]] = {
     "integer": _integer,
     "seconds": _seconds,
     "rate": _rate,
     "size": _size,
+    "umask": _umask,
     "boolean": _boolean,
     "option": _option,
     "string": _string,

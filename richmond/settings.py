@@ -123,6 +123,17 @@ class SimulatorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentFile:
+    """Read with the ini, by whoever may read it: a worker need not."""
+
+    path: Path
+    variables: Mapping[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """[worker:NAME]: one worker class."""
 
@@ -158,6 +169,12 @@ class WorkerSettings:
     max_age_s: float = 0.0
     max_memory: int = 0  # resident bytes: it drains and is replaced
     max_memory_hard: int = 0  # it is killed
+    user: str = ""  # empty: that of the master; the next four, too
+    umask: str = ""  # octal
+    nice: int | None = None
+    rlimit_nofile: int | None = None  # descriptors
+    rlimit_as: int | None = None  # bytes of address space
+    environment_file: EnvironmentFile | None = None  # `environment` comes before it
 
     @property
     def is_default(self) -> bool:

@@ -28,8 +28,10 @@ import setproctitle
 
 import richmond.workers.ussd  # noqa: F401  (its children share it)
 from richmond import linux, log_pipe
+from richmond.errors import InstallationError
 from richmond.scoreboard import Scoreboard
 from richmond.supervisor import jobs
+from richmond.supervisor.confine import confine
 from richmond.workers import runtime
 
 # Those which end the master, or the whole terminal or container with it, must not end the one who outlives it to
@@ -146,15 +148,20 @@ class Spawner:
             for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            linux.signal_on_parents_death(signal.SIGTERM)
-            if os.getppid() != self._pid:
-                os._exit(0)  # it died before we could ask to be told
+            self._follow_parent()
             self._control.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
             setproctitle.setproctitle(f"richmond: {job.slot}")
             row = self._scoreboard.row(job.row)
             row.reset(os.getpid())
+            try:
+                if confine(job.worker):
+                    self._follow_parent()
+            except InstallationError as e:
+                self._report(jobs.Failed(job.slot, os.getpid(), f"{job.worker.name} cannot be run: {e}", handler=False))
+                code = runtime.EXIT_CANNOT_IMPORT
+                return
             code = runtime.run(job, report=self._report, row=row, lifeline_fd=self._lifeline, outlet=outlet)
         except BaseException:  # the process's top: whatever it was, it ends here
             traceback.print_exc()
@@ -166,6 +173,11 @@ class Spawner:
                     outlet.close()
             finally:
                 os._exit(code)
+
+    def _follow_parent(self) -> None:
+        linux.signal_on_parents_death(signal.SIGTERM)
+        if os.getppid() != self._pid:
+            os._exit(0)  # it died before we could ask to be told
 
     def _report(self, event: jobs.Ready | jobs.Failed) -> None:
         """In the worker. A report on one message is dropped where the master does not keep up; others wait for it."""

@@ -73,6 +73,8 @@ def run(
     Without `lifeline_fd` nobody supervises: Ctrl-C ends it too. SIGTERM: finish what is in the inbox, then end.
     `outlet`: where its log goes; None: standard error.
     """
+    if job.worker.environment_file is not None:
+        os.environ.update(job.worker.environment_file.variables)
     os.environ.update(job.worker.environment)
     time.tzset()
     log.setup(outlet, job.log_level, job.log_messages, process=job.slot)

@@ -2,9 +2,13 @@
 
 import json
 import os
+import pwd
+import resource
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import psutil
 import pytest
 from fleet import DEADLINE_S, Fleet, gone, is_running, make_amqp, make_job, wait_until
 
+from richmond.settings import EnvironmentFile
 from richmond.supervisor import jobs
 
 SITE = Path(__file__).parent / "site_classes"
@@ -69,6 +74,52 @@ def test_the_password_is_neither_in_argv_nor_in_the_environment(fleet, amqp):
     assert not facts["secret"]
     for path in (f"/proc/{fleet.spawner_pid}/environ", f"/proc/{fleet.spawner_pid}/cmdline"):
         assert b"s3cret-pass" not in Path(path).read_bytes()
+
+
+def test_limits_umask_and_niceness_are_those_of_the_section_and_else_those_of_the_master(fleet, amqp):
+    bare = facts_of(fleet, make_job("Spy:0", class_path="spy.Spy", amqp=amqp, path=SITE))
+    assert bare["limits"] == [list(resource.getrlimit(k)) for k in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)]
+    nice, masters_umask = os.getpriority(os.PRIO_PROCESS, 0), os.umask(0)
+    os.umask(masters_umask)
+    assert (bare["nice"], bare["umask"]) == (nice, f"{masters_umask:03o}")
+    given = {"rlimit_nofile": 99, "rlimit_as": 1 << 40, "umask": "037", "nice": nice + 3}
+    facts = facts_of(fleet, make_job("Spy:0", class_path="spy.Spy", amqp=amqp, path=SITE, **given))
+    assert (facts["limits"], facts["umask"], facts["nice"]) == ([[99, 99], [1 << 40] * 2], "037", nice + 3)
+
+
+def test_variables_of_the_environment_file_come_after_those_of_the_section(fleet, amqp):
+    for own, marker in (({}, "from the file"), ({"MARKER": "own"}, "own")):
+        file = EnvironmentFile(Path("/no/where"), {"MARKER": "from the file"})
+        job = make_job("Spy:0", class_path="spy.Spy", amqp=amqp, path=SITE, environment=own, environment_file=file)
+        assert facts_of(fleet, job)["marker"] == marker
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_worker_runs_as_its_user_and_still_dies_with_its_spawner(fleet, amqp):
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as directory:  # the tests' own may be nobody's to read
+        readable = Path(directory)
+        readable.chmod(0o755)
+        shutil.copy(SITE / "spy.py", readable)
+        job = make_job("Spy:0", class_path="spy.Spy", amqp=amqp, path=readable, user="nobody", rlimit_nofile=99)
+        facts = facts_of(fleet, job)
+    uid, gid = nobody.pw_uid, nobody.pw_gid
+    assert facts["user"] == [uid, uid, gid, sorted(os.getgrouplist("nobody", gid)), nobody.pw_dir]
+    assert facts["death_signal"] == signal.SIGTERM
+    assert facts["limits"][0] == [99, 99]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"user": "nobody-at-all"}, "user = nobody-at-all: there is no such user on this host"),
+        ({"rlimit_nofile": 1 << 40}, "rlimit-nofile = 1099511627776: "),
+    ],
+)
+def test_what_cannot_be_applied_is_said_and_makes_the_class_fatal(fleet, amqp, given, text):
+    fleet.spawn(make_job(amqp=amqp, **given))
+    assert f"EchoWorker cannot be run: {text}" in fleet.expect(jobs.Failed).error
+    assert fleet.expect(jobs.Exited).code == 3
 
 
 def test_two_workers_draw_different_random_numbers(fleet, amqp):

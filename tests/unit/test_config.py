@@ -455,3 +455,45 @@ def test_the_effective_settings_are_an_ini_without_secrets(ini, tmp_path):
 
 def test_settings_do_not_show_passwords_in_a_traceback(ini):
     assert "s3cret" not in repr(ini(f"[ssmi]\npassword = s3cret\n[amqp]\npassword = s3cret\n{ECHO}"))
+
+
+def test_sizes_may_have_units(ini):
+    sizes = {"1048576": 1 << 20, "300M": 300 << 20, "1.5 GiB": 3 << 29, "2gb": 2 << 30, "0": 0, "64k": 64 << 10}
+    for text, size in sizes.items():
+        (worker,) = ini(f"{ECHO}max-memory = {text}\nmax-memory-hard = 1T\nrlimit-as = {text}\n").workers
+        assert (worker.max_memory, worker.max_memory_hard, worker.rlimit_as) == (size, 1 << 40, size)
+
+
+def test_what_a_worker_process_may_is_as_the_master_has_it_unless_it_is_said(ini):
+    names = ("user", "umask", "nice", "rlimit_nofile", "rlimit_as", "environment_file")
+    (worker,) = ini(ECHO).workers
+    assert [getattr(worker, name) for name in names] == ["", "", None, None, None, None]
+    (worker,) = ini(f"{ECHO}user = nobody\numask = 0027\nnice = -5\nrlimit-nofile = 4096\n").workers
+    assert [getattr(worker, name) for name in names[:4]] == ["nobody", "0027", -5, 4096]
+
+
+def test_an_environment_file_is_read_and_its_values_are_shown_to_nobody(ini, tmp_path, problems):
+    (tmp_path / "shop.env").write_text(
+        "# secrets\n\nURL=postgres://u:hush@h/db\n ; more\nQUOTED = \"a = 'b' # c\"\nEMPTY=\n"
+    )
+    loaded = ini(f"{ECHO}environment-file = shop.env\nenvironment = A=1\n")
+    file = loaded.workers[0].environment_file
+    assert file.variables == {"URL": "postgres://u:hush@h/db", "QUOTED": "a = 'b' # c", "EMPTY": ""}
+    assert loaded.workers[0].environment == {"A": "1"}
+    assert f"\nenvironment-file = {tmp_path / 'shop.env'}\n" in config.describe(loaded)
+    assert "hush" not in config.describe(loaded) + repr(loaded)
+    (tmp_path / "shop.env").write_text("GOOD=1\nbad line\n")
+    (problem,) = problems(f"{ECHO}environment-file = shop.env\n")
+    assert problem.endswith(
+        "shop.env cannot be used: its line 2 is not NAME=VALUE; name a file with NAME=VALUE on each line"
+    )
+    (tmp_path / "shop.env").write_bytes(b"A=\xff\n")
+    assert "cannot be used: it is not UTF-8" in problems(f"{ECHO}environment-file = shop.env\n")[0]
+
+
+def test_another_content_of_the_environment_file_is_another_setting(ini, tmp_path):
+    (tmp_path / "shop.env").write_text("A=1\n")
+    before = ini(f"{ECHO}environment-file = shop.env\n").workers[0]
+    assert ini(f"{ECHO}environment-file = shop.env\n").workers[0] == before
+    (tmp_path / "shop.env").write_text("A=2\n")
+    assert ini(f"{ECHO}environment-file = shop.env\n").workers[0] != before
