@@ -6,6 +6,7 @@ mean and performs the answer. Nothing else changes the fleet.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -254,6 +255,8 @@ class Master:
             while not self._services.linked():
                 gevent.sleep(0.02)
         on_up(self._reporter.snapshot(self._fleet))
+        gc.collect()
+        gc.freeze()  # else the collector walks over all of it again and again, while messages wait
 
     def _stop(self, event: _Stop) -> None:
         again, self._stopping = self._stopping, True
