@@ -37,14 +37,17 @@ import gevent
 from richmond.amqp.client import Client
 from richmond.amqp.client import LinkState as AmqpState
 from richmond.amqp.topology import Topology, topology
-from richmond.broker_account import Account, Commons
+from richmond.broker_account import Account
+from richmond.broker_commons import Commons
 from richmond.broker_outlet import Outlet
 from richmond.broker_status import BrokerStatus, LinkStatus
+from richmond.broker_trace import Tracer
 from richmond.journal import Journal
 from richmond.opt_out import OptOut
 from richmond.session_store import SessionStore
 from richmond.settings import Settings, SsmiSettings
 from richmond.sms_store import SmsStore
+from richmond.tracing import Record
 
 _log = logging.getLogger(__name__)
 
@@ -71,14 +74,21 @@ class Broker:
         self._sessions = SessionStore(directory / "sessions.db")
         self._sms = SmsStore(directory / "sms.db")
         self._opt_out = OptOut(directory / "optout.db")
-        self._journal = Journal(directory / "journal.db", settings.richmond.journal_max_bytes)
+        self._tracer = Tracer(settings.richmond.trace)
+        journal = Journal(directory / "journal.db", settings.richmond.journal_max_bytes)
         self._saving: gevent.Greenlet | None = None
         self._amqp = Client(
             settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
         )
-        self._outlet = Outlet(settings.amqp, self._journal, self._amqp, self._look_for_room)
+        self._outlet = Outlet(settings.amqp, journal, self._amqp, self._tracer, self._look_for_room)
         self._commons = Commons(
-            self._amqp, self._sms, self._opt_out, self._outlet, lambda: f"{run}-{next(numbers):x}", self._save_soon
+            self._amqp,
+            self._sms,
+            self._opt_out,
+            self._outlet,
+            self._tracer,
+            lambda: f"{run}-{next(numbers):x}",
+            self._save_soon,
         )
         self._expired = time.monotonic()  # when what is old in sms.db was forgotten
         self._gone: list[Account] = []  # no more in the ini; what they have published may still be confirmed
@@ -119,6 +129,7 @@ class Broker:
         if settings.amqp != old.amqp or whole_topology(settings) != whole_topology(old):
             self._amqp.reconfigure(settings.amqp, whole_topology(settings))
         self._outlet.configure(settings.amqp)
+        self._tracer.switch(settings.richmond.trace)
         wanted = {ssmi.name: ssmi for ssmi in _with_gateway(settings)}
         removed = [self._accounts.pop(name) for name in list(self._accounts) if name not in wanted]
         for name, ssmi in wanted.items():
@@ -139,6 +150,10 @@ class Broker:
             opt_outs=len(self._opt_out),
             counters=dict(self._counts()),
         )
+
+    def trace(self, msisdn: str) -> list[Record] | None:
+        """The last messages of a subscriber, the oldest first. None where nothing is traced."""
+        return self._tracer.of(msisdn) if self._tracer.on else None
 
     def totals(self) -> dict[str, int]:
         """What is settled, for the next one to count on from: nobody knows what becomes of the rest if we die now."""

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from richmond.amqp.client import Client
+from richmond.broker_commons import Commons
 from richmond.broker_gateway import Gateway
-from richmond.broker_outlet import Outlet
 from richmond.broker_receiver import Receiver
 from richmond.broker_sender import Sender
 from richmond.broker_status import AccountStatus, LinkStatus, Throttled
 from richmond.broker_tally import Tally
-from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
-from richmond.sms_store import SmsStore
 from richmond.ssmi.sessions import SessionTable
 
 _CANCEL_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Commons:
-    """What all accounts share. `identity`: makes ids and tokens, none twice. `save_soon`: something has to be saved."""
-
-    amqp: Client
-    sms: SmsStore
-    opt_out: OptOut
-    outlet: Outlet
-    identity: Callable[[], str]
-    save_soon: Callable[[], None]
 
 
 class Account:
@@ -41,15 +25,11 @@ class Account:
         self.sessions = SessionTable(ssmi.session_timeout_s, commons.identity)
         self._commons = commons
         self.gateway = gateway = Gateway(ssmi, self)
-        self.sender = Sender(
-            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, counters=self.counters,
-            identity=commons.identity, amqp=commons.amqp, wake=gateway.replies_wait, changed=self._changed,
-        )  # fmt: skip
+        own = settings, ssmi, commons, self.sessions, self.counters
+        self.sender = Sender(*own, wake=gateway.replies_wait, changed=self._changed)
         self.receiver = Receiver(
-            settings, ssmi, sessions=self.sessions, store=commons.sms, opt_out=commons.opt_out, outlet=commons.outlet,
-            counters=self.counters, identity=commons.identity, amqp=commons.amqp, write=gateway.write,
-            turn=self.sender.turn, resume=gateway.resume, changed=self._changed,
-        )  # fmt: skip
+            *own, write=gateway.write, turn=self.sender.turn, resume=gateway.resume, changed=self._changed
+        )
         # What the gateway's owner is asked for, without a call between.
         self.on_events = self.receiver.on_events
         self.has_room = self.receiver.has_room

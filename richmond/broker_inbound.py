@@ -118,6 +118,7 @@ class Inbound:
     def configure(self, settings: Settings, account: SsmiSettings) -> None:
         self._amqp = settings.amqp
         self._account = account
+        self._traces = settings.richmond.trace
         self._routes = Routes(settings.workers, settings.amqp)
         self._known: dict[str | None, Route | None] = {}  # code -> its route
         self._options = {worker.name: _plain(worker.more_option) for worker in settings.workers}
@@ -140,21 +141,20 @@ class Inbound:
             reason = "buffer-full" if full else "rabbitmq-away" if away and ussd_type == _NEW else "no-route"
             return self._apologise(reason, msisdn, now) if ussd_type in WAITING_TYPES else Drop(reason)
         id = self._identity()
-        body = messages.encode(
-            UssdMessage(
-                msisdn=msisdn,
-                ussd_type=ussd_type,
-                ussd_phase=event.phase,
-                message=event.message,
-                session=place.token,
-                code=code,
-                rest=(route.rest or None) if ussd_type == _NEW else None,
-                id=id,
-                received=wall,
-                account=self._account.name,
-                genfields=list(event.genfields) if type(event) is ExtendedUssd else None,
-            )
+        message = UssdMessage(
+            msisdn=msisdn,
+            ussd_type=ussd_type,
+            ussd_phase=event.phase,
+            message=event.message,
+            session=place.token,
+            code=code,
+            rest=(route.rest or None) if ussd_type == _NEW else None,
+            id=id,
+            received=wall,
+            account=self._account.name,
+            genfields=list(event.genfields) if type(event) is ExtendedUssd else None,
         )
+        body = messages.encode(_marked(message) if self._traces else message)
         return Publish(route.routing_key, body, id, msisdn, ussd_type, place.token)
 
     def give_up(self, message: Publish, reason: str, now: float) -> Apologise | Drop:
@@ -188,7 +188,8 @@ class Inbound:
             if isinstance(event, DeliveryReport) and match.parts > 1:
                 facts |= {"part": match.part, "parts": match.parts}
         exchange, routing_key = self._address(event, match)
-        body = messages.encode(_MESSAGES[kind](**facts))
+        message = _MESSAGES[kind](**facts)
+        body = messages.encode(_marked(message) if self._traces else message)
         return Post(KINDS[kind], exchange, routing_key, body, id, self._account.name)
 
     def _address(self, event: Event, match: Sent | Lookup | None) -> tuple[str, str]:
@@ -239,3 +240,8 @@ class Inbound:
 
 def _plain(option: str) -> str:
     return option.strip().casefold()
+
+
+def _marked(message: messages.Inbound) -> dict[str, Any]:
+    """Has the worker say when it got it and when it replied."""
+    return {**msgspec.to_builtins(message), "trace": True}

@@ -10,9 +10,9 @@ from functools import partial
 import gevent
 import msgspec
 
-from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import DEAD_ROUTING_KEY
+from richmond.broker_commons import Commons
 from richmond.broker_refusal import Refused, dead_letter_headers
 from richmond.broker_tally import Tally
 from richmond.errors import AMQPError
@@ -36,11 +36,14 @@ class Names(msgspec.Struct, frozen=True):
 class Lane:
     """Its queue, and the way to the dead-letter queue. `queue`: its name."""
 
-    def __init__(self, names: Names, counters: Tally, amqp: Client, quiet: Callable[[], None]) -> None:
+    def __init__(self, names: Names, commons: Commons, counters: Tally, quiet: Callable[[], None]) -> None:
         """`quiet`: something is held no more."""
         self._names = names
         self._counters = counters
-        self._amqp = amqp
+        self._amqp = commons.amqp
+        self._identity = commons.identity
+        self._tracer = commons.tracer
+        self._traced: dict[Delivery, str] = {}  # as what
         self._quiet = quiet
         self._unsettled = 0  # being sent or buried
         self.queue = ""
@@ -57,6 +60,7 @@ class Lane:
         count = 0
         for count, delivery in enumerate(deliveries, 1):  # noqa: B007
             self._amqp.reject(delivery, requeue=True)
+        self._traced.clear()
         if count:
             self._counters[self._names.returned] += count
             self._amqp.flush()
@@ -64,6 +68,7 @@ class Lane:
 
     def _bury(self, delivery: Delivery, refused: Refused) -> None:
         """To the dead-letter queue. It counts as unsettled already."""
+        self._trace_end(delivery, "refused", refused.reason)
         headers = dead_letter_headers(refused, self.queue, delivery.headers, time.time())
         done = partial(self._buried, delivery, refused)
         exchange = self._names_on_rabbitmq.exchange
@@ -72,6 +77,14 @@ class Lane:
         except AMQPError:  # closed: it was not acknowledged, so RabbitMQ still has it
             self._unsettled -= 1
             self._counters[self._names.returned] += 1
+
+    def _trace(self, delivery: Delivery, id: str = "") -> None:
+        """`id`: of what answers nothing."""
+        self._traced[delivery] = self._tracer.replied(delivery.body, id or self._identity())
+
+    def _trace_end(self, delivery: Delivery, *outcome: str) -> None:
+        if self._tracer.on and (id := self._traced.pop(delivery, "")):
+            self._tracer.left(id, ": ".join(outcome))
 
     def _buried(self, delivery: Delivery, refused: Refused, result: str | None) -> None:
         if result is not None:

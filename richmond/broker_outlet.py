@@ -23,6 +23,7 @@ from richmond.broker_inbound import SMS_KINDS, Post
 from richmond.broker_refusal import Refused, dead_letter_headers
 from richmond.broker_status import JournalStatus
 from richmond.broker_tally import Tally
+from richmond.broker_trace import Tracer
 from richmond.errors import AMQPError
 from richmond.journal import Entry, Journal
 from richmond.settings import AmqpSettings
@@ -46,8 +47,11 @@ class _Flight(msgspec.Struct, eq=False):
 class Outlet:
     """For all accounts. `waiting`: what this process has taken and is not settled."""
 
-    def __init__(self, settings: AmqpSettings, journal: Journal, amqp: Client, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: AmqpSettings, journal: Journal, amqp: Client, tracer: Tracer, on_room: Callable[[], None]
+    ) -> None:
         """`on_room`: something has gone."""
+        self._tracer = tracer
         self._settings = settings
         self._journal = journal
         self._amqp = amqp
@@ -230,6 +234,10 @@ class Outlet:
 
     def _gone(self, number: int, counter: str) -> None:
         flight = self._flights.pop(number)
+        if self._tracer.on and counter.startswith(_PUBLISHED):
+            self._tracer.published(flight.post.id)
+        elif self._tracer.on:
+            self._tracer.left(flight.post.id, counter)
         self.counters[counter] += 1
         self.waiting -= 1
         if flight.entry:

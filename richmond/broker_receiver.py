@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from richmond import broker_sms
-from richmond.amqp.client import Client
 from richmond.broker_buffer import Buffer
-from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Publish, Turn
-from richmond.broker_outlet import Outlet
+from richmond.broker_commons import Commons
+from richmond.broker_inbound import USSD_TYPES, Apologise, Drop, Inbound, Outcome, Publish, Turn
 from richmond.broker_tally import Tally, excerpt
 from richmond.errors import AMQPError
-from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
-from richmond.sms_store import Lookup, Sent, SmsStore
+from richmond.sms_store import Lookup, Sent
 from richmond.ssmi.codec import (
     Ack,
     DeliveryReport,
@@ -44,14 +42,10 @@ class Receiver:
         self,
         settings: Settings,
         account: SsmiSettings,
-        *,
+        commons: Commons,
         sessions: SessionTable,
-        store: SmsStore,
-        opt_out: OptOut,
-        outlet: Outlet,
         counters: Tally,
-        identity: Callable[[], str],
-        amqp: Client,
+        *,
         write: Callable[[bytes], bool],
         turn: Callable[[Turn], None],
         resume: Callable[[], None],
@@ -61,13 +55,15 @@ class Receiver:
 
         `resume`: there is room again. `changed`: sessions may have to be saved.
         """
-        self._inbound = Inbound(settings, account, sessions, identity)
+        self._inbound = Inbound(settings, account, sessions, commons.identity)
         self._sessions = sessions
-        self._store = store
-        self._opt_out = opt_out
-        self._outlet = outlet
+        self._store = commons.sms
+        self._opt_out = commons.opt_out
+        self._outlet = commons.outlet
+        self._tracer = commons.tracer
+        self._identity = commons.identity
         self._counters = counters
-        self._amqp = amqp
+        self._amqp = commons.amqp
         self._write = write
         self._turn = turn
         self._resume = resume
@@ -124,7 +120,10 @@ class Receiver:
             elif kind in _LINK_EVENTS:
                 counters["link"] += 1
             else:
-                posts.append(self._inbound.post(event, wall, self._match(event)))
+                post = self._inbound.post(event, wall, self._match(event))
+                posts.append(post)
+                if self._tracer.on and (msisdn := getattr(event, "msisdn", "")):
+                    self._tracer.received(msisdn, post.id, post.kind, wall)
         counters["ussd"] += ussd
         if posts:
             self._outlet.put(posts, wall)
@@ -161,6 +160,8 @@ class Receiver:
         away = self._away
         full = away and self.waiting >= self._buffer
         outcome = self._inbound.ussd(event, now, wall, away and now >= self._hope_ends, full)
+        if self._tracer.on:
+            self._trace(event, outcome, wall)
         if type(outcome) is Publish:
             self.waiting += 1
             if away:
@@ -185,17 +186,29 @@ class Receiver:
     def _too_late(self, message: Publish, now: float) -> None:
         """It waits in the buffer no more."""
         self.waiting -= 1
-        reason = "rabbitmq-away" if self._inbound.is_open(message, now) else SESSION_OVER
-        self._refuse(self._inbound.give_up(message, reason, now), now)
+        self._give_up(message, "rabbitmq-away" if self._inbound.is_open(message, now) else SESSION_OVER, now)
 
     def _settled(self, message: Publish, result: str | None) -> None:
         self.waiting -= 1
         if result is None:
             self._counters["published:ussd"] += 1
+            if self._tracer.on:
+                self._tracer.published(message.id)
         else:
-            now = time.monotonic()
-            self._refuse(self._inbound.give_up(message, "unroutable", now), now)
+            self._give_up(message, "unroutable", time.monotonic())
         self.look_for_room()
+
+    def _give_up(self, message: Publish, reason: str, now: float) -> None:
+        outcome = self._inbound.give_up(message, reason, now)
+        self._refuse(outcome, now)
+        if self._tracer.on:
+            self._tracer.left(message.id, _said(outcome))
+
+    def _trace(self, event: Ussd | ExtendedUssd, outcome: Outcome, wall: float) -> None:
+        id = outcome.id if isinstance(outcome, Publish) else self._identity()
+        self._tracer.received(event.msisdn, id, "ussd", wall)
+        if not isinstance(outcome, Publish):
+            self._tracer.left(id, _said(outcome))
 
     def _refuse(self, outcome: Apologise | Drop, now: float) -> None:
         counters = self._counters
@@ -228,3 +241,14 @@ class Receiver:
         said = self._opt_out.hear(account.name, msisdn, text, account.opt_out_keywords, account.opt_in_keywords)
         if said is not None:
             self._counters["opted-out" if said == "out" else "opted-in"] += 1
+
+
+def _said(outcome: Apologise | Drop | Turn) -> str:
+    """To the subscriber by the broker itself, in a trace."""
+    match outcome:
+        case Turn():
+            return "paged"
+        case Apologise(reason):
+            return f"apologised: {reason}"
+        case Drop(reason):
+            return f"dropped: {reason}"

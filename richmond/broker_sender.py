@@ -9,17 +9,15 @@ from typing import Any
 import gevent
 from gevent.event import Event as Signal
 
-from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import send_queues
+from richmond.broker_commons import Commons
 from richmond.broker_inbound import Turn
 from richmond.broker_sms_lane import SmsLane
 from richmond.broker_tally import Tally
 from richmond.broker_ussd_lane import UssdLane
 from richmond.errors import AMQPError
-from richmond.opt_out import OptOut
 from richmond.settings import Settings, SsmiSettings
-from richmond.sms_store import SmsStore
 from richmond.ssmi.sessions import SessionTable
 
 _CANCEL_S = 5.0
@@ -32,18 +30,15 @@ class Sender:
         self,
         settings: Settings,
         account: SsmiSettings,
-        *,
+        commons: Commons,
         sessions: SessionTable,
-        store: SmsStore,
-        opt_out: OptOut,
         counters: Tally,
-        identity: Callable[[], str],
-        amqp: Client,
+        *,
         wake: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         """`wake`: have `take` called. `changed`: something may have to be saved."""
-        self._amqp = amqp
+        self._amqp = commons.amqp
         self._wake = wake
         self._changed = changed
         self._quiet = Signal()  # something is held no more
@@ -52,8 +47,8 @@ class Sender:
         self._alarm: gevent.Greenlet | None = None  # until a token is there
         self._alarm_at = 0.0
         quiet = self._quiet.set
-        self.sms = SmsLane(store, opt_out, identity, counters, amqp, quiet, self._on_reply, account)
-        self.ussd = UssdLane(settings, account, sessions, counters, amqp, quiet, self._on_stray)
+        self.sms = SmsLane(account, commons, counters, quiet, self._on_reply)
+        self.ussd = UssdLane(settings, account, commons, sessions, counters, quiet, self._on_stray)
         self.configure(settings, account)
 
     def configure(self, settings: Settings, account: SsmiSettings) -> None:

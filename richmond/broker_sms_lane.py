@@ -11,17 +11,15 @@ from typing import get_args
 import msgspec
 
 from richmond import broker_sms, messages
-from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
+from richmond.broker_commons import Commons
 from richmond.broker_lane import Lane, Names
 from richmond.broker_refusal import Refused
 from richmond.broker_sms import Outgoing
 from richmond.broker_tally import Tally
 from richmond.errors import MessageError
 from richmond.messages import LookUpImsi, UssdReply
-from richmond.opt_out import OptOut
 from richmond.settings import AmqpSettings, SsmiSettings
-from richmond.sms_store import SmsStore
 from richmond.throttle import Biting, Throttle
 
 _SENT = {kind: f"sent:{kind.__struct_config__.tag}" for kind in get_args(Outgoing)}  # counters
@@ -44,20 +42,16 @@ Batch = list[Waiting]
 class SmsLane(Lane):
     def __init__(
         self,
-        store: SmsStore,
-        opt_out: OptOut,
-        identity: Callable[[], str],
+        account: SsmiSettings,
+        commons: Commons,
         counters: Tally,
-        amqp: Client,
         quiet: Callable[[], None],
         stray: Callable[[Delivery], None],
-        account: SsmiSettings,
     ) -> None:
-        """`identity`: for what has no id. `stray`: takes a USSD reply."""
-        super().__init__(Names("sms-taken", "sms-sent", "sms-refused", "sms-returned"), counters, amqp, quiet)
-        self._store = store
-        self._opt_out = opt_out
-        self._identity = identity
+        """`stray`: takes a USSD reply."""
+        super().__init__(Names("sms-taken", "sms-sent", "sms-refused", "sms-returned"), commons, counters, quiet)
+        self._store = commons.sms
+        self._opt_out = commons.opt_out
         self._stray = stray
         self._queued = 0  # in the next two
         self._due: deque[Waiting] = deque()  # they have their tokens
@@ -84,8 +78,9 @@ class SmsLane(Lane):
 
     @property
     def biting(self) -> Biting | None:
-        biting = self._throttle.biting() if self._queued else None
-        return biting and replace(biting, waiting=self._queued - len(self._due))
+        waiting = self._queued - len(self._due)
+        biting = self._throttle.biting()
+        return replace(biting, waiting=waiting) if biting is not None and waiting else None
 
     def next_in(self, now: float) -> float | None:
         return 0.0 if self._due else self._throttle.next_in(now)
@@ -131,6 +126,7 @@ class SmsLane(Lane):
         counters, account = self._counters, self._account.name
         for waiting in batch:
             self._amqp.ack(waiting.delivery, hold=True)
+            self._trace_end(waiting.delivery, "sent")
             message = waiting.message
             counters[_SENT[type(message)]] += 1
             if isinstance(message, broker_sms.REPORTED):
@@ -154,6 +150,9 @@ class SmsLane(Lane):
         self._return(w.delivery for w in waiting if w is not None)
 
     def _queue(self, delivery: Delivery, message: Outgoing) -> None:
+        id = message.id or self._identity()
+        if self._tracer.on:
+            self._trace(delivery, id)
         found = broker_sms.parts(message, self._account)
         if isinstance(found, Refused):
             self._refuse(delivery, found)
@@ -162,7 +161,7 @@ class SmsLane(Lane):
         if replaced:
             self._counters["replaced-characters"] += replaced
         self._queued += 1
-        self._throttle.put(Waiting(delivery, message, message.id or self._identity(), texts))
+        self._throttle.put(Waiting(delivery, message, id, texts))
         for _ in texts[1:]:
             self._throttle.put(None)
 

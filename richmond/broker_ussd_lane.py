@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from richmond.amqp.client import Client
 from richmond.amqp.frames import Delivery
+from richmond.broker_commons import Commons
 from richmond.broker_inbound import Turn
 from richmond.broker_lane import Lane, Names
 from richmond.broker_refusal import Refused
@@ -38,14 +38,14 @@ class UssdLane(Lane):
         self,
         settings: Settings,
         account: SsmiSettings,
+        commons: Commons,
         sessions: SessionTable,
         counters: Tally,
-        amqp: Client,
         quiet: Callable[[], None],
         stray: Callable[[Delivery, Outgoing], None],
     ) -> None:
         """`stray`: takes what is no USSD reply."""
-        super().__init__(Names("replies", "sent", "refused", "returned"), counters, amqp, quiet)
+        super().__init__(Names("replies", "sent", "refused", "returned"), commons, counters, quiet)
         self._sessions = sessions
         self._stray = stray
         self._replies = Replies(settings, account, sessions)
@@ -93,7 +93,7 @@ class UssdLane(Lane):
             for item in items:
                 self._throttle.put(item)
             items = self._throttle.due(now)
-        decide, counters = self._replies.decide, self._counters
+        decide, counters, traces = self._replies.decide, self._counters, self._tracer.on
         lines = []
         batch = Batch([], [])
         replies = batch.replies
@@ -102,6 +102,8 @@ class UssdLane(Lane):
                 lines.append(self._turn(item, batch, now))
                 continue
             self._unsettled += 1
+            if traces:
+                self._trace(item)  # type: ignore[arg-type]
             outcome = decide(item.body, now)  # type: ignore[union-attr]
             if type(outcome) is Line:
                 lines.append(outcome.data)
@@ -122,6 +124,9 @@ class UssdLane(Lane):
         ack = self._amqp.ack
         for delivery, _ in batch.replies:
             ack(delivery, hold=True)
+        if self._tracer.on:
+            for delivery, _ in batch.replies:
+                self._trace_end(delivery, "sent")
         self._counters["sent"] += len(batch.replies)
         self._unsettled -= len(batch.replies)
 

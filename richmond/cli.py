@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_dead, cli_gateway
+from richmond import cli_dead, cli_gateway, cli_trace
 from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
@@ -322,6 +322,7 @@ cli.add_command(_ini_option(cli_dead.group))
 
 @cli.command(short_help="Only the broker, in the foreground.")
 @_ini_option
+cli.add_command(_ini_option(cli_trace.command))
 def broker(ini: Path) -> None:
     """Only the broker, in the foreground: gateway to RabbitMQ and back, no workers.
 

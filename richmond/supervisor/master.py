@@ -353,6 +353,8 @@ class Master:
                 return self._ask(lambda number: f.Restart(number, name, wait))
             case protocol.Reload(wait, dry_run):
                 return self._ask(lambda number: _Reload(number, wait, dry_run))
+            case protocol.Trace(msisdn):
+                return {"ok": True, "messages": self._services.trace(msisdn)}
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
                 return self._ask(lambda _number: _Stop("richmond stop", patient=True, keep_node=keep_node))

@@ -6,6 +6,7 @@ By hand: `nc -U var/richmond.sock`, then `{"op": "status"}`.
     {"op": "scale", "class": "EchoWorker", "count": 8}      -> {"ok": true, "text": "..."}
     {"op": "scale", "class": "EchoWorker", "count": null, "wait": true}
     {"op": "restart", "class": "EchoWorker", "wait": true}     "class" left out: every class
+    {"op": "trace", "msisdn": "27831112222"}                -> {"ok": true, "messages": [...]}
     {"op": "reload", "wait": true}    {"op": "reload", "dry_run": true}    {"op": "stop"}    {"op": "ping"}
 
 What goes wrong is answered, too: `{"ok": false, "error": "...", "usage": true}`, and the connection stays open.
@@ -55,13 +56,19 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     dry_run: bool = False
 
 
+class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="trace"):
+    """The last messages of a subscriber with the time at each hop, the oldest first. Needs `trace = yes`."""
+
+    msisdn: str
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="stop"):
     """As SIGTERM. `keep_node`: leave the private RabbitMQ node running."""
 
     keep_node: bool = False
 
 
-Request = Ping | GetStatus | Scale | Restart | Reload | Stop
+Request = Ping | GetStatus | Scale | Restart | Reload | Trace | Stop
 
 _OPS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

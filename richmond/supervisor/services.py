@@ -14,7 +14,7 @@ import gevent
 
 from richmond.amqp.client import Client, LinkState
 from richmond.broker import Broker, whole_topology
-from richmond.errors import AMQPError, RichmondError
+from richmond.errors import AMQPError, RichmondError, UsageError
 from richmond.rabbitmq import PrivateNode
 from richmond.settings import Settings
 from richmond.simulator.server import Simulator
@@ -146,6 +146,16 @@ class Services:
     def stop_reading(self) -> None:
         if self.broker is not None:
             self.broker.stop_reading()
+    def trace(self, msisdn: str) -> list[dict[str, Any]]:
+        """UsageError where nothing is traced."""
+        if self.broker is None:
+            raise UsageError("no broker runs here: messages are traced by the master that has the link to the gateway")
+        records = self.broker.trace(msisdn)
+        if records is None:
+            raise UsageError(f"nothing is traced; set trace = yes in [richmond] of {self._given.path}, then reload")
+        found: list[dict[str, Any]] = msgspec.to_builtins(records)
+        return found
+
 
     def stop(self, timeout_s: float, keep_node: bool) -> None:
         """Send what is on its way to the gateway, then end everything, RabbitMQ last. May be called again."""

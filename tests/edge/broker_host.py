@@ -78,7 +78,9 @@ def make_account(port, **ssmi):
     )
 
 
-def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), journal_max_bytes=1 << 30, **ssmi):
+def make_settings(
+    directory, *, gateway_port, amqp, workers=(), more=(), journal_max_bytes=1 << 30, trace=False, **ssmi
+):
     """`more`: accounts besides the first, whose settings `ssmi` are."""
     return Settings(
         path=Path(directory) / "richmond.ini",
@@ -96,6 +98,7 @@ def make_settings(directory, *, gateway_port, amqp, workers=(), more=(), journal
             sample_interval_s=2.0,
             broker=True,
             journal_max_bytes=journal_max_bytes,
+            trace=trace,
         ),
         accounts=(make_account(gateway_port, **ssmi), *more),
         amqp=amqp,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from test_link import SETTINGS as SSMI
@@ -34,10 +35,10 @@ ANN = "27831112222"
 SORRY = Apologise("", b"SSMI,110,27831112222,3,Sorry\r")
 
 
-def settings(*workers) -> Settings:
+def settings(*workers, trace=False) -> Settings:
     return Settings(
         path=None,
-        richmond=None,
+        richmond=SimpleNamespace(trace=trace),
         accounts=(SSMI,),
         amqp=AMQP,
         rabbitmq=RabbitmqSettings(False, 0, 1.0),
@@ -210,6 +211,16 @@ def test_what_the_gateway_says_of_something_names_it_and_goes_to_who_sent_it(eve
     messages.decode_inbound(post.body)
     anonymous = Broker(REST).event(event, match=replace(match, report_to=None))
     assert anonymous.routing_key == ("ssmi.receive.Rest" if event is REPORT else f"ssmi.{anonymous.kind}")
+
+
+@pytest.mark.parametrize("event", [new(), MoSms(ANN, "1", "hello")])
+def test_where_messages_are_traced_a_worker_is_asked_for_its_times(event):
+    broker = Broker(worker("Echo"), REST)
+    assert "trace" not in json.loads(broker.event(event).body)
+    broker.inbound.configure(settings(worker("Echo"), REST, trace=True), SSMI)
+    said = json.loads(broker.event(event).body)
+    assert said["trace"] is True
+    assert said["account"] == "default"
 
 
 def test_what_was_dialled_beyond_a_prefix_is_told_when_the_session_begins(broker):
