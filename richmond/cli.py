@@ -282,9 +282,12 @@ def check(ini: Path) -> None:
 @click.argument("code")
 @click.argument("answers", nargs=-1)
 @click.option("--msisdn", help="The telephone's number.  [default: a free one]")
+@click.option("--account", default="", metavar="USER", help="Of the account with this user name.  [default: the first]")
 @click.option("--wait", is_flag=True, help="After the last answer let the session time out instead of hanging up.")
 @click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds to wait for each reply.")
-def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait: bool, timeout_s: float) -> None:
+def dial(
+    ini: Path, code: str, answers: Sequence[str], msisdn: str | None, account: str, wait: bool, timeout_s: float
+) -> None:
     """A telephone in the terminal, at the built-in gateway simulator. Ctrl-D hangs up.
 
     With ANSWERS, or with answers from a pipe, it prints the conversation. Exit code then: 0 if all of them were
@@ -306,6 +309,7 @@ def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait:
             settings.simulator.socket,
             code,
             msisdn=msisdn,
+            account=account,
             answers=answers or None,
             stdin=sys.stdin,
             stdout=sys.stdout,
@@ -318,11 +322,11 @@ def dial(ini: Path, code: str, answers: Sequence[str], msisdn: str | None, wait:
 
 cli.add_command(_ini_option(cli_gateway.group))
 cli.add_command(_ini_option(cli_dead.group))
+cli.add_command(_ini_option(cli_trace.command))
 
 
 @cli.command(short_help="Only the broker, in the foreground.")
 @_ini_option
-cli.add_command(_ini_option(cli_trace.command))
 def broker(ini: Path) -> None:
     """Only the broker, in the foreground: gateway to RabbitMQ and back, no workers.
 

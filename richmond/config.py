@@ -41,6 +41,7 @@ __all__ = ["SHORT_NAMES", "class_path", "describe", "key_of", "known_keys", "loa
 SHORT_NAMES = {
     "EchoWorker": "richmond.workers.ussd.EchoWorker",
     "FooBarWorker": "richmond.workers.example.FooBarWorker",
+    "SMSEchoWorker": "richmond.workers.example.SMSEchoWorker",
 }
 
 _SPEC = Path(__file__).with_name("richmond.configspec")
@@ -192,10 +193,17 @@ class _Loader:
         for account in others if values["enabled"] else accounts:
             if installation.broker and account.host and not account.username:
                 self._wrong(f"is needed to log in to [{account.section}] host; set it", account.section, "username")
+        logins = {values["username"]: first.section}
         for account in others:
-            if installation.broker and not account.host:
-                text = f"is empty, and the simulator stands in for [{first.section}] only; name the gateway"
-                self._wrong(text, account.section, "host")
+            if not installation.broker or account.host:
+                continue
+            if not values["enabled"]:
+                self._wrong("is empty; name the gateway", account.section, "host")
+            login = account.username or account.name
+            if login in logins:
+                text = f"is {login} at the simulator, as that of [{logins[login]}]: they would push each other out"
+                self._wrong(text, account.section, "username")
+            logins[login] = account.section
         values["socket"] = self._socket("simulator", values["socket"] or installation.directory / "simulator.sock")
         return _build(SimulatorSettings, values)
 

@@ -206,6 +206,16 @@ class Settings:
         """The first account: the one that the simulator stands in for."""
         return self.accounts[0]
 
+    def simulated(self) -> dict[str, tuple[str, str]]:
+        """Account -> user and password at the simulator, of the first account and of each other one without a host."""
+        if not self.simulator.enabled:
+            return {}
+        first, *others = self.accounts
+        pair = self.simulator.username, self.simulator.password
+        return {first.name: pair} | {
+            a.name: (a.username or a.name, a.password or self.simulator.password) for a in others if not a.host
+        }
+
 
 def send_suffixes(account: str) -> tuple[str, str]:
     """What an account's two send queues, for USSD and for all else, add to the names in [amqp]."""

@@ -68,7 +68,7 @@ def run_simulator(settings: Settings) -> int:
 
     _log_to(settings, "simulator")
     _make(settings.simulator.socket.parent, "socket in [simulator]", settings)
-    simulator = Simulator(settings.simulator)
+    simulator = Simulator(settings.simulator, accounts=dict(settings.simulated().values()) or None)
     host, port = simulator.start()
     log.info("SSMI on %s:%d, user %s; telephones on %s", host, port, settings.simulator.username,
              settings.simulator.socket)  # fmt: skip

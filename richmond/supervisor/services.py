@@ -9,14 +9,16 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import gevent
+import msgspec
 
 from richmond.amqp.client import Client, LinkState
 from richmond.broker import Broker, whole_topology
 from richmond.errors import AMQPError, RichmondError, UsageError
 from richmond.rabbitmq import PrivateNode
-from richmond.settings import Settings
+from richmond.settings import Settings, SsmiSettings
 from richmond.simulator.server import Simulator
 from richmond.supervisor.node import NodeKeeper
 
@@ -82,14 +84,15 @@ class Services:
             settings = replace(settings, amqp=self._node.info.apply(settings.amqp))
         if settings.simulator.enabled and self._gateway is not None:
             host, port = self._gateway
-            ssmi = replace(
-                settings.ssmi,
-                host=host,
-                port=port,
-                username=settings.simulator.username,
-                password=settings.simulator.password,
-            )
-            settings = replace(settings, accounts=(ssmi, *settings.accounts[1:]))
+            simulated = settings.simulated()
+
+            def where(account: SsmiSettings) -> SsmiSettings:
+                if account.name not in simulated:
+                    return account
+                username, password = simulated[account.name]
+                return replace(account, host=host, port=port, username=username, password=password)
+
+            settings = replace(settings, accounts=tuple(map(where, settings.accounts)))
         return settings
 
     def reconfigure(self, given: Settings) -> Settings:
@@ -98,7 +101,7 @@ class Services:
         RichmondError if the simulator cannot be as the ini says: then all is as before.
         """
         old = self._given
-        if given.simulator != old.simulator:
+        if (given.simulator, given.simulated()) != (old.simulator, old.simulated()):
             self._change_simulator(old, given)
         if given.rabbitmq != old.rabbitmq:
             log.warning("[rabbitmq] has changed: that needs richmond stop and richmond start")
@@ -143,9 +146,6 @@ class Services:
         except (AMQPError, gevent.Timeout):
             return {}
 
-    def stop_reading(self) -> None:
-        if self.broker is not None:
-            self.broker.stop_reading()
     def trace(self, msisdn: str) -> list[dict[str, Any]]:
         """UsageError where nothing is traced."""
         if self.broker is None:
@@ -156,6 +156,9 @@ class Services:
         found: list[dict[str, Any]] = msgspec.to_builtins(records)
         return found
 
+    def stop_reading(self) -> None:
+        if self.broker is not None:
+            self.broker.stop_reading()
 
     def stop(self, timeout_s: float, keep_node: bool) -> None:
         """Send what is on its way to the gateway, then end everything, RabbitMQ last. May be called again."""
@@ -193,7 +196,7 @@ class Services:
             raise
 
     def _start_simulator(self, settings: Settings) -> None:
-        self._simulator = Simulator(settings.simulator)
+        self._simulator = Simulator(settings.simulator, accounts=dict(settings.simulated().values()))
         self._gateway = self._simulator.start()
 
     def _stop_simulator(self) -> None:

@@ -45,15 +45,28 @@ def problems(ini, tmp_path):
 
 def test_the_shipped_ini_has_the_echo_worker_by_default_and_foobar_by_its_code():
     shipped = config.load(SHIPPED, {})
-    echo, foobar = shipped.workers
+    echo, foobar, sms = shipped.workers
     assert (echo.class_path, echo.codes, echo.workers, echo.min, echo.max) == (
         "richmond.workers.ussd.EchoWorker", (), 2, 1, 8,
     )  # fmt: skip
     assert (echo.queue, echo.routing_key) == ("richmond.receive", "ssmi.receive")
     assert (foobar.class_path, foobar.codes) == ("richmond.workers.example.FooBarWorker", ("*120*666#",))
     assert (foobar.queue, foobar.routing_key) == ("richmond.receive.FooBarWorker", "ssmi.receive.FooBarWorker")
+    assert (sms.class_path, sms.sms) == ("richmond.workers.example.SMSEchoWorker", True)
     assert shipped.rabbitmq.private
     assert shipped.simulator.enabled
+
+
+def test_the_simulator_stands_in_for_the_first_account_and_for_those_without_a_host(ini):
+    some = ini(
+        "[ssmi]\n[ssmi:shop]\n[ssmi:bank]\nusername = b\npassword = p\n[ssmi:real]\nhost = gw\nusername = u\n"
+        f"{ECHO}"
+    )
+    assert some.simulated() == {
+        "default": ("richmond", "richmond"),
+        "shop": ("shop", "richmond"),
+        "bank": ("b", "p"),
+    }
 
 
 def test_the_shipped_ini_writes_below_var_beside_etc():
@@ -104,7 +117,7 @@ def test_the_examples_in_the_shipped_ini_are_valid(tmp_path):
     )
     loaded = config.load(tmp_path / "richmond.ini", {})
     assert [account.name for account in loaded.accounts] == ["default", "second"]
-    assert [worker.name for worker in loaded.workers if worker.sms] == ["Competition"]
+    assert [worker.name for worker in loaded.workers if worker.keywords] == ["Competition"]
 
 
 # Values
