@@ -116,7 +116,8 @@ def test_a_file_that_cannot_be_rotated_grows_on_and_says_so(make, tmp_path):
     logs.close()
     found = texts(tmp_path / "richmond.log")
     assert [text for text in found if text.startswith("line")] == [f"line {number:03}" for number in range(10)]
-    assert any("cannot be rotated: Is a directory" in text for text in found)
+    complaints = [text for text in found if "cannot be rotated: Is a directory" in text]
+    assert 1 <= len(complaints) <= 3, "not at every line"
 
 
 def test_a_symbolic_link_is_rotated_where_it_leads_to(make, tmp_path):
