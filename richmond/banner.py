@@ -8,22 +8,20 @@ import sys
 from pathlib import Path
 
 from richmond.settings import Settings
-from richmond.supervisor.status import Link, Snapshot
+from richmond.supervisor.status import Link, Snapshot, WorkerClass, takes
 
+MSISDN = "27831112222"
 DIALS = 3  # at most, with an example for each class
 
 
 def banner(snapshot: Snapshot, settings: Settings, default_ini: str) -> str:
     """`default_ini`: the one that is used without -c."""
     lines = ["richmond is up. Ctrl-C ends it."]
-    own = {
-        "gateway": "the built-in simulator" if snapshot.simulator else "",
-        "rabbitmq": "a private node" if snapshot.private_node else "",
-    }
-    lines += [_line(link.name, link.address, _state(link), own.get(link.name, "")) for link in snapshot.links]
+    own = {snapshot.simulator: "the built-in simulator", snapshot.private_node: "a private node"}
+    lines += [_line(link.name, link.address, _state(link), own.get(link.address or "-", "")) for link in snapshot.links]
     for cls in snapshot.classes:
         count = f"{cls.running} worker" if cls.running == 1 else f"{cls.running} workers"
-        lines.append(_line(cls.name, count, ", ".join(cls.codes) or "every other code"))
+        lines.append(_line(cls.name, count, "every other code" if cls.is_default else takes(cls)))
     lines.append(_line("log", str(settings.richmond.log or "here")))
     lines.append("Try, in a second terminal:")
     program = _program()
@@ -43,13 +41,21 @@ def _examples(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Verbs and their arguments."""
     examples = []
     if snapshot.simulator:
-        codes = ["*120*663#"] if any(not cls.codes for cls in snapshot.classes) else []
+        codes = ["*120*663#"] if any(cls.is_default for cls in snapshot.classes) else []
         codes += [cls.codes[0] for cls in snapshot.classes if cls.codes]
-        examples += [("dial", f" '{code}'") for code in codes[:DIALS]]
+        examples += [("dial", f" '{code}1#'" if code.endswith("*") else f" '{code}'") for code in codes[:DIALS]]
+        examples += [("gateway sms", rest) for cls in snapshot.classes if (rest := _sms(cls))][:1]
     examples.append(("status", ""))
     for cls in snapshot.classes[:1]:
         examples.append(("scale", f" {cls.name} {min(8, max(2, cls.max))}"))
     return examples
+
+
+def _sms(cls: WorkerClass) -> str:
+    """Arguments for one that the class takes."""
+    to = f" --to {cls.short_codes[0]}" if cls.short_codes else ""
+    text = cls.keywords[0] if cls.keywords else "Hello"
+    return f" {MSISDN} '{text}'{to}" if to or cls.keywords or cls.sms else ""
 
 
 def _program() -> str:

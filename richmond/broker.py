@@ -13,6 +13,7 @@ It runs on gevent, in the master or alone, in a process that is monkey-patched. 
 events that nobody has bound a queue for; `waiting`: not confirmed yet, be it in the journal (`journalled`: what went
 there). `ussd`: of the lines, those of USSD; `ussd-refused`: of these, those that got the apology or were dropped;
 `paged`: those that asked for the next page. `sms`: of the lines, SMS; what no queue takes is `dead-lettered`.
+`routed`: of what is published and no USSD, what went to a class.
 `repeated`: publishes sent again because a connection was lost before they were confirmed, so that RabbitMQ may have
 them twice.
 

@@ -84,6 +84,7 @@ class Account:
             sessions=len(self.sessions),
             throttled=tuple(self._throttled(now)),
             unread=self.receiver.unread,
+            counters=dict(self.counts()),
         )
 
     def counts(self) -> Counter[str]:

@@ -239,6 +239,7 @@ class Outlet:
         elif self._tracer.on:
             self._tracer.left(flight.post.id, counter)
         self.counters[counter] += 1
+        self.counters["routed"] += counter.startswith(_PUBLISHED) and flight.post.exchange == self._settings.exchange
         self.waiting -= 1
         if flight.entry:
             self._journalled.discard(flight.entry)

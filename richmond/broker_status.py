@@ -31,6 +31,7 @@ class AccountStatus(msgspec.Struct, frozen=True):
     sessions: int
     throttled: tuple[Throttled, ...]
     unread: str
+    counters: dict[str, int]
 
 
 class JournalStatus(msgspec.Struct, frozen=True):

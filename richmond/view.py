@@ -13,11 +13,12 @@ from datetime import datetime
 from rich.console import Console
 from rich.markup import escape
 
-from richmond.supervisor.status import Snapshot
+from richmond.supervisor.status import Link, Snapshot, takes
 
 PIPE_WIDTH = 200  # where nobody looks at a terminal, notes stay in their lines
 TRACEBACK_LINES = 8  # its end; --json has the whole
 
+_KINDS = {"ussd": "USSD replies", "sms": "SMS"}
 _COLOURS = {
     "RUNNING": "green",
     "up": "green",
@@ -55,7 +56,7 @@ def show(snapshot: Snapshot, out: Console) -> None:
         _print(out, "")
         for line in table(snapshot, out.width):
             _print(out, line)
-    for line in _tracebacks(snapshot):
+    for line in (*_sms(snapshot, out.width), *_tracebacks(snapshot)):
         _print(out, line)
     if snapshot.problems or snapshot.warnings:
         _print(out, "")
@@ -78,8 +79,17 @@ def duration(seconds: float) -> str:
 
 
 def _links(snapshot: Snapshot, width: int) -> Iterable[str]:
-    rows = [_Row((link.name, link.address, link.state, _clock(link.since)), link.last_error) for link in snapshot.links]
-    return _table(("link", "address", "state", "since"), rows, "last error", width)
+    rows = [_Row((link.name, link.address, link.state, _clock(link.since)), _note(link)) for link in snapshot.links]
+    return _table(("link", "address", "state", "since"), rows, "note", width)
+
+
+def _note(link: Link) -> str:
+    """What slows it down, or else its last error."""
+    waiting = [
+        f"{t.waiting} {_KINDS[t.kind]} wait: no more than {t.per_second:g} a second, since {_clock(t.since)}"
+        for t in link.throttled
+    ]
+    return "; ".join([*([f"not read: {link.unread}"] if link.unread else []), *waiting]) or link.last_error
 
 
 def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
@@ -91,13 +101,13 @@ def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
                 f"{cls.min} to {cls.max}",
                 str(cls.handled),
                 str(cls.failed),
-                ", ".join(cls.codes) or "the rest",
+                takes(cls),
             ),
             f"{cls.reason}; {cls.recycled} recycled, the last {cls.last_recycled}" if cls.recycled else cls.reason,
         )
         for cls in snapshot.classes
     ]
-    headers = ("class", "running", "bounds", "handled", "failed", "codes")
+    headers = ("class", "running", "bounds", "handled", "failed", "takes")
     return _table(headers, rows, "target because", width, right=("handled", "failed"))
 
 
@@ -148,6 +158,25 @@ def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:
     counts = (m.received, m.answered, m.unanswered, m.dead_lettered, m.refused, m.waiting)
     headers = ("received", "answered", "unanswered", "dead-lettered", "refused", "waiting")
     return _table(headers, [_Row([_or_dash(count) for count in counts])], "", width, right=headers)
+
+
+def _sms(snapshot: Snapshot, width: int) -> Iterable[str]:
+    """Where there are any: in = published + dead-lettered + waiting (and lost), out = sent + refused + to send."""
+    s = snapshot.sms
+    if s.received or s.taken:
+        counts = (s.received, s.published, s.dead_lettered, s.waiting, s.taken, s.sent, s.refused, s.to_send)
+        headers = ("SMS in", "published", "dead-lettered", "waiting", "SMS out", "sent", "refused", "to send")
+        yield ""
+        yield from _table(headers, [_Row([str(count) for count in counts])], "", width, right=headers)
+    journal = snapshot.journal
+    if journal.entries or journal.kept:
+        age = f", the oldest for {duration(time.time() - journal.oldest)}" if journal.oldest is not None else ""
+        yield ""
+        kept = f"; {journal.kept} in memory" if journal.kept else ""
+        yield f"[yellow]journal[/]: {journal.entries} messages wait for RabbitMQ{age}{kept}"
+    if snapshot.opt_outs:
+        yield ""
+        yield f"opt-outs: {snapshot.opt_outs}"
 
 
 def _tracebacks(snapshot: Snapshot) -> Iterable[str]:

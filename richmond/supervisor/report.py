@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import richmond
 import richmond.log
+from richmond.amqp.topology import send_queues
+from richmond.broker_status import BrokerStatus, JournalStatus
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
@@ -83,37 +86,37 @@ class Reporter:
 
     def snapshot(self, fleet: f.Fleet) -> status.Snapshot:
         settings = fleet.settings
+        broker = self._services.broker
+        facts = broker.status() if broker is not None else None
+        journal = facts.journal if facts is not None else JournalStatus(0, None, 0)
         snapshot = status.Snapshot(
             version=richmond.__version__,
             pid=os.getpid(),
             ini=str(settings.path),
             phase="stopping" if fleet.stopping else "running" if fleet.started else self._services.step or "starting",
             started=self._started,
-            links=tuple(self._links(settings)),
+            links=tuple(self._links(settings, facts)),
             classes=tuple(self._classes(fleet)),
             queues=tuple(self._queues(fleet)),
-            counters=self._counters(),
+            counters=dict(facts.counters) if facts is not None else {},
             simulator=self._services.simulator_address,
             private_node=self._services.node_address,
             log_lines_dropped=richmond.log.dropped(),
             last_reload_error=self.last_reload_error,
             private_node_problem=self._services.node_problem,
+            journal=status.Journal(journal.entries, journal.oldest, journal.kept),
+            opt_outs=facts.opt_outs if facts is not None else 0,
         )
         snapshot = status.counted(snapshot, self._counts.keep())
         return status.judged(snapshot)
 
-    def _counters(self) -> dict[str, int]:
-        broker = self._services.broker
-        return dict(broker.status().counters) if broker is not None else {}
-
-    def _links(self, settings: Settings) -> Iterable[status.Link]:
-        broker = self._services.broker
-        if broker is not None:
-            facts = broker.status()
+    def _links(self, settings: Settings, facts: BrokerStatus | None) -> Iterable[status.Link]:
+        if facts is not None:
             for account in facts.accounts:
                 name = "gateway" if len(facts.accounts) == 1 else f"gateway {account.name}"
                 link = account.link
-                yield status.Link(name, account.address, link.state, link.since, link.error)
+                throttled = tuple(status.Throttled(t.kind, t.waiting, t.since, t.per_second) for t in account.throttled)
+                yield status.Link(name, account.address, link.state, link.since, link.error, throttled, account.unread)
             rabbitmq = facts.amqp.state, facts.amqp.since, facts.amqp.error
         else:
             why = "" if settings.richmond.broker else "broker = no"
@@ -149,6 +152,11 @@ class Reporter:
                 last_recycled=cls.last_recycled,
                 rolled_back=cls.rolled_back,
                 rolled_back_traceback=cls.rolled_back_traceback,
+                is_default=spec.is_default,
+                short_codes=spec.short_codes,
+                keywords=spec.keywords,
+                sms=spec.sms,
+                accounts=spec.accounts,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 
@@ -175,7 +183,12 @@ class Reporter:
     def _look(self, fleet: f.Fleet, timeout_s: float) -> dict[str, _Queue]:
         amqp = fleet.settings.amqp
         classes = list(fleet.classes.values())
-        names = [*(cls.spec.queue for cls in classes), amqp.send_queue, amqp.dead_queue]
+        sending = {account.name: send_queues(amqp, account.name) for account in fleet.settings.accounts}
+        names = [
+            *(cls.spec.queue for cls in classes),
+            *(queue.name for pair in sending.values() for queue in (pair.ussd, pair.sms)),
+            amqp.dead_queue,
+        ]
         depths = self._services.depths(names, timeout_s)
         totals = self.count(fleet)
         found = {}
@@ -184,12 +197,17 @@ class Reporter:
             ready, consumers = depths.get(cls.spec.queue, (None, None))
             taken = done.handled + done.failed
             found[cls.spec.queue] = _Queue(cls.spec.name, ready, consumers, done.unacked, taken)
-        ready, consumers = depths.get(amqp.send_queue, (None, None))
-        held = sent = None
-        if self._services.broker is not None:
-            counters = self._counters()
-            held, sent = counters.get("held", 0), counters.get("sent", 0) + counters.get("refused", 0)
-        found[amqp.send_queue] = _Queue(status.REPLIES, ready, consumers, held, sent)
+        broker = self._services.broker
+        counters = {a.name: Counter(a.counters) for a in broker.status().accounts} if broker is not None else {}
+        for name, pair in sending.items():
+            of = f" of {name}" if len(sending) > 1 else ""
+            for queue, purpose, prefix in ((pair.ussd, status.REPLIES, ""), (pair.sms, status.SMS_TO_SEND, "sms-")):
+                held = gone = None
+                if name in counters:
+                    count = counters[name]
+                    held, gone = count[f"{prefix}held"], count[f"{prefix}sent"] + count[f"{prefix}refused"]
+                ready, consumers = depths.get(queue.name, (None, None))
+                found[queue.name] = _Queue(purpose + of, ready, consumers, held, gone)
         ready, consumers = depths.get(amqp.dead_queue, (None, None))
         found[amqp.dead_queue] = _Queue(status.DEAD_LETTERS, ready, consumers, None, None)
         return found

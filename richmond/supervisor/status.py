@@ -53,11 +53,16 @@ class WorkerClass(msgspec.Struct, frozen=True):
     last_recycled: str = ""  # which one, and why
     rolled_back: str = ""  # why the last reload was, until the next one
     rolled_back_traceback: str = ""
+    is_default: bool = False  # it takes the USSD that no other class does
+    short_codes: tuple[str, ...] = ()  # whose premium SMS it takes
+    keywords: tuple[str, ...] = ()  # with which SMS for it begin
+    sms: bool = False  # it takes the SMS that no other class does
+    accounts: tuple[str, ...] = ()  # of which it takes messages; none: of all
 
 
 class Queue(msgspec.Struct, frozen=True):
     name: str
-    purpose: str  # the class that takes from it, or "replies", or "dead letters"
+    purpose: str  # the class that takes from it, "replies", "SMS to send", either of an account, or "dead letters"
     ready: int | None  # None: RabbitMQ does not answer
     unacked: int | None  # with our own workers or broker
     in_rate: float | None  # messages/s between the last two samples
@@ -65,16 +70,36 @@ class Queue(msgspec.Struct, frozen=True):
     consumers: int | None
 
 
+class Throttled(msgspec.Struct, frozen=True):
+    """Messages that wait because their account's rate is used up."""
+
+    kind: str  # ussd or sms
+    waiting: int
+    since: float
+    per_second: float  # the rate
+
+
 class Link(msgspec.Struct, frozen=True):
-    name: str  # gateway or rabbitmq
+    name: str  # gateway, "gateway NAME" where there are several accounts, or rabbitmq
     address: str
     state: str
     since: float
     last_error: str
+    throttled: tuple[Throttled, ...] = ()
+    unread: str = ""  # why nothing is read from the gateway, if that may last
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """What was read from gateways and is no USSD, until RabbitMQ has it."""
+
+    entries: int = 0  # on the disk
+    oldest: float | None = None  # when it was read; null: there is none
+    kept: int = 0  # in memory, since the disk takes nothing
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """What became of the subscribers' messages since the installation's first start:
+    """What became of the messages for workers since the installation's first start: USSD, SMS that a class takes, and
+    what the gateway says of what was sent.
 
         received = answered + unanswered + dead_lettered + refused + waiting
 
@@ -84,12 +109,34 @@ class Messages(msgspec.Struct, frozen=True):
     """
 
     received: int = 0
-    answered: int = 0
+    answered: int = 0  # by a worker; of USSD also by the broker, with the next page
     unanswered: int = 0  # by choice of the worker
     dead_lettered: int = 0
     refused: int = 0  # by the broker: it sent the apology, or nobody was there to read one
     waiting: int | None = 0  # in a queue, in a worker's hands or on the way to RabbitMQ; None: RabbitMQ does not answer
     repeated: int = 0  # delivered again to workers, or sent again to RabbitMQ
+
+
+class Sms(msgspec.Struct, frozen=True):
+    """What became of SMS since the installation's first start. From subscribers:
+
+        received = published + dead_lettered + lost + waiting
+
+    and to them, with WAP pushes, MMS and look-ups:
+
+        taken = sent + refused + to_send
+    """
+
+    received: int = 0
+    published: int = 0
+    dead_lettered: int = 0  # no queue takes them
+    lost: int = 0  # at a stop, with RabbitMQ away and the disk full
+    waiting: int = 0  # for RabbitMQ, in this process; what an earlier one has left is in the journal only
+    taken: int = 0
+    sent: int = 0
+    refused: int = 0  # dead letters, or void: with the reason in their headers
+    to_send: int = 0  # in hand; more may be in the queues
+    throttled: int = 0  # of these, for want of a token
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -108,11 +155,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     last_reload_error: str
     private_node_problem: str = ""  # why it does not run
     messages: Messages = Messages()
+    sms: Sms = Sms()
+    journal: Journal = Journal()
+    opt_outs: int = 0  # subscribers who have asked for no more SMS
     problems: tuple[str, ...] = ()  # what is wrong, in plain words; none: healthy
     warnings: tuple[str, ...] = ()  # what waits for somebody's decision, and stops no service
 
 
 REPLIES = "replies"
+SMS_TO_SEND = "SMS to send"
+SMS_KINDS = ("sms", "premium-sms", "binary-sms", "premium-binary-sms")
 DEAD_LETTERS = "dead letters"
 _GOOD_LINKS = ("up", "off")
 
@@ -128,7 +180,7 @@ def judged(snapshot: Snapshot) -> Snapshot:
 
 
 def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Snapshot:
-    """With its `messages`. `classes`: the counters of every class that there ever was."""
+    """With its `messages` and `sms`. `classes`: the counters of every class that there ever was."""
     done: Counter[str] = Counter()
     for counters in classes.values():
         done.update(counters)
@@ -136,8 +188,8 @@ def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Sna
     depths = [(queue.ready, queue.unacked or 0) for queue in snapshot.queues if queue.name in ours]
     broker = Counter(snapshot.counters)
     messages = Messages(
-        received=broker["ussd"],
-        answered=done["answered"],
+        received=broker["ussd"] + broker["routed"],
+        answered=done["answered"] + broker["paged"],
         unanswered=done["unanswered"],
         dead_lettered=done["dead_lettered"],
         refused=broker["ussd-refused"],
@@ -146,7 +198,32 @@ def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Sna
         else broker["ussd-waiting"] + sum((ready or 0) + unacked for ready, unacked in depths),
         repeated=done["redelivered"] + broker["repeated"],
     )
-    return msgspec.structs.replace(snapshot, messages=messages)
+    sms = Sms(
+        received=broker["sms"],
+        published=sum(broker[f"published:{kind}"] for kind in SMS_KINDS),
+        dead_lettered=broker["dead-lettered"],
+        lost=broker["sms-dropped"],
+        waiting=broker["sms-waiting"],
+        taken=broker["sms-taken"] - broker["sms-returned"],
+        sent=broker["sms-sent"],
+        refused=broker["sms-refused"],
+        to_send=broker["sms-held"],
+        throttled=sum(t.waiting for link in snapshot.links for t in link.throttled if t.kind == "sms"),
+    )
+    return msgspec.structs.replace(snapshot, messages=messages, sms=sms)
+
+
+def takes(cls: WorkerClass) -> str:
+    """What messages a class gets, in a few words."""
+    sms = [f"SMS to {', '.join(cls.short_codes)}"] if cls.short_codes and not cls.keywords else []
+    if cls.keywords:
+        to = f" to {', '.join(cls.short_codes)}" if cls.short_codes else ""
+        sms = [f"SMS {', '.join(cls.keywords)}{to}"]
+    if cls.sms:
+        sms.append("other SMS" if sms else "SMS")
+    ussd = [", ".join(cls.codes)] if cls.codes else ["the rest"] if cls.is_default else []
+    of = f" (account {', '.join(cls.accounts)})" if cls.accounts else ""
+    return "; ".join(ussd + sms) + of
 
 
 def healthy(snapshot: Snapshot) -> bool:
@@ -164,6 +241,8 @@ def _problems(snapshot: Snapshot) -> Iterator[str]:
             if link.state not in _GOOD_LINKS:
                 why = f": {link.last_error}" if link.last_error else ""
                 yield f"{link.name} {link.address} is {link.state}{why}"
+            elif link.unread:
+                yield f"{link.name} {link.address} is not read: {link.unread}; make room on the disk"
         yield from _silence(snapshot)
         for cls in snapshot.classes:
             yield from _problems_of(cls)
@@ -190,8 +269,13 @@ def _problems_of(cls: WorkerClass) -> Iterator[str]:
         if cls.running:
             yield f"{cls.name}: only {cls.running} of {cls.target} workers run"
         else:
-            codes = ", ".join(cls.codes) or "a code that no other class has"
-            yield f"{cls.name}: no worker runs: who dials {codes} gets no answer"
+            yield f"{cls.name}: no worker runs: {_who_waits(cls)}"
+
+
+def _who_waits(cls: WorkerClass) -> str:
+    if cls.codes or cls.is_default:
+        return f"who dials {', '.join(cls.codes) or 'a code that no other class has'} gets no answer"
+    return f"its SMS wait in {cls.queue}"
 
 
 def to_dict(snapshot: Snapshot) -> dict[str, Any]:

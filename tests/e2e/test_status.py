@@ -79,15 +79,17 @@ def test_table_and_json_have_the_same_facts(install):
         assert re.sub(r"[0-9.]+", "#", classes[cls["name"]][-1]) == re.sub(r"[0-9.]+", "#", cls["reason"])
 
     queues = rows(table.stdout, "queue ")
-    assert [queue["purpose"] for queue in facts["queues"]] == ["EchoWorker", "FooBarWorker", "replies", "dead letters"]
+    assert [queue["purpose"] for queue in facts["queues"]] == [
+        "EchoWorker", "FooBarWorker", "replies", "SMS to send", "dead letters",
+    ]  # fmt: skip
     for queue in facts["queues"]:
         shown = queues[queue["name"]]
         assert shown[1] == str(queue["ready"]) == "0"
         assert shown[2] == ("-" if queue["unacked"] is None else str(queue["unacked"]))
         assert shown[5] == str(queue["consumers"])
         assert shown[6] == queue["purpose"]
-    assert [queue["consumers"] for queue in facts["queues"]] == [2, 1, 1, 0]
-    assert [queue["out_rate"] for queue in facts["queues"]] == [0, 0, 0, None]
+    assert [queue["consumers"] for queue in facts["queues"]] == [2, 1, 1, 1, 0]
+    assert [queue["out_rate"] for queue in facts["queues"]] == [0, 0, 0, 0, None]
 
 
 def test_a_fatal_class_is_seen_at_one_look_with_its_cause(install):

@@ -184,6 +184,28 @@ def test_new_bounds_keep_the_workers_that_run(play, load):
     assert not play.take(f.Kill)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("codes = *120*666#", "codes = *120*666#, *120*667#"),
+        ("codes = *120*666#", "codes = *120*666#\nkeywords = WIN\nshort-codes = 31022"),
+        ("codes = *120*666#", "codes = *120*666#\nsms = yes\nmore-option = M"),
+        ("codes = *120*666#", "codes = *120*666#\naccounts = default"),
+    ],
+)
+def test_other_routes_keep_the_workers_that_run(play, load, old, new):
+    before = {s.name: s.pid for s in play.slots()}
+    play.send(f.Reloaded(load(INI.replace(old, new)), {}))
+    assert {s.name: s.pid for s in play.slots()} == before
+    assert not play.take(f.Kill)
+    assert not play.take(f.Spawn)
+
+
+def test_another_account_replaces_the_workers_for_they_have_to_know_its_queues(play, load):
+    play.send(f.Reloaded(load(f"[ssmi]\nhost = a\nusername = a\n[ssmi:second]\nhost = b\nusername = b\n{INI}"), {}))
+    assert any("there are other accounts" in a.text for a in play.take(f.Log))
+
+
 def test_new_and_removed_classes_come_and_go(play, load):
     text = INI.replace("FooBarWorker", "Other").replace("workers = 1", "workers = 1\nclass = FooBarWorker")
     play.send(f.Reloaded(load(text), {}))

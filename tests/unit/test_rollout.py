@@ -226,7 +226,15 @@ def test_a_reload_that_changes_nothing_is_answered_at_once(play, load):
             ],
         ),
         ("[richmond]", "[ssmi]\nlogin-timeout = 3\n[richmond]", ["[ssmi]: changed (login-timeout)"]),
-        ("[richmond]", "[ssmi]\n[ssmi:two]\nhost = h\nusername = u\n[richmond]", ["[ssmi:two]: new"]),
+        (
+            "[richmond]",
+            "[ssmi]\n[ssmi:two]\nhost = h\nusername = u\n[richmond]",
+            [
+                "EchoWorker: its workers are replaced one by one: there are other accounts",
+                "FooBarWorker: its workers are replaced one by one: there are other accounts",
+                "[ssmi:two]: new",
+            ],
+        ),
         ("[richmond]", "[simulator]\nextended = yes\n[richmond]", ["[simulator]: changed (extended)"]),
     ],
 )  # fmt: skip
