@@ -100,6 +100,7 @@ class Master:
         self._fleet = plan.begin(settings)
         self._answers: dict[int, AsyncResult[dict[str, Any]]] = {}
         self._requests = 0
+        self._stop_requests: set[int] = set()
         self._early: list[_Reload] = []  # asked for before the services were there
         self._hangup_waits = False
         self._stopping = False
@@ -142,7 +143,9 @@ class Master:
             pid_file.release()
             # Only now, so that whoever has asked for the stop may start another one at once.
             for request in list(self._answers):
-                self._answer(request, {"ok": True, "text": "richmond has stopped"})
+                text = "richmond has stopped"
+                done = request in self._stop_requests
+                self._answer(request, {"ok": True, "text": text} if done else protocol.failure(text))
             self._control.stop()
         if self._broken is not None:
             raise self._broken
@@ -357,7 +360,11 @@ class Master:
                 return {"ok": True, "messages": self._services.trace(msisdn)}
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
-                return self._ask(lambda _number: _Stop("richmond stop", patient=True, keep_node=keep_node))
+                return self._ask(lambda number: self._asked_to_stop(number, keep_node))
+
+    def _asked_to_stop(self, number: int, keep_node: bool) -> _Stop:
+        self._stop_requests.add(number)
+        return _Stop("richmond stop", patient=True, keep_node=keep_node)
 
     def _ask(self, event: Callable[[int], Any]) -> dict[str, Any]:
         self._requests += 1

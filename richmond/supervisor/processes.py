@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from richmond.scoreboard import Scoreboard
 from richmond.supervisor import jobs
 
+ORPHAN_GRACE_S = 1.0
+
 
 class Spawner:
     """One spawner process at a time, and the workers that it and its dead predecessors forked.
@@ -41,6 +43,8 @@ class Spawner:
         self._workers: dict[int, str] = {}  # pid to slot: the spawner's own
         self._early: list[jobs.Ready | jobs.Failed] = []  # from workers whose Forked is on its way
         self._orphans: dict[int, int] = {}  # pid to pidfd: of a spawner that died
+        self._orphan_timeout_s = 0.0
+        self._awaiting: list[threading.Thread] = []  # the end of an orphan each
         # Both outlive a spawner: its workers go on draining with them.
         self._reports, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lifeline_read, self._lifeline = os.pipe2(os.O_CLOEXEC)
@@ -94,6 +98,7 @@ class Spawner:
                 self._on_event(jobs.SpawnFailed(job.slot, "the spawner has ended"))
                 return
             self._starting.append(job.slot)
+            self._orphan_timeout_s = job.orphan_timeout_s
             _order(control, jobs.Spawn(job), [] if output is None else [output])
         finally:
             if output is not None:
@@ -121,8 +126,9 @@ class Spawner:
                         os.kill(pid, signal.SIGKILL)
                 self._process.kill()
                 self._process.wait()
-        if self._reader is not None:
-            self._reader.join()
+        for thread in (self._reader, *self._awaiting):
+            if thread is not None:
+                thread.join()
         self._reports.close()
         self._workers_end.close()
         os.close(self._lifeline_read)
@@ -187,14 +193,21 @@ class Spawner:
             self._on_event(jobs.SpawnFailed(slot, "the spawner ended before it could fork"))
         for pid, slot in workers.items():
             if pid in self._orphans:
-                threading.Thread(target=self._await_orphan, args=(slot, pid), name=f"orphan {pid}", daemon=True).start()
+                thread = threading.Thread(
+                    target=self._await_orphan, args=(slot, pid), name=f"orphan {pid}", daemon=True
+                )
+                self._awaiting = [*(t for t in self._awaiting if t.is_alive()), thread]
+                thread.start()
             else:
                 self._on_event(jobs.Exited(slot, pid))
 
     def _await_orphan(self, slot: str, pid: int) -> None:
         poll = select.poll()
         poll.register(self._orphans[pid], select.POLLIN)
-        poll.poll()
+        if not poll.poll((self._orphan_timeout_s + ORPHAN_GRACE_S) * 1000):
+            # It ends itself after its orphan_timeout_s, unless it is stopped, or stuck in C.
+            self.kill(slot, pid, signal.SIGKILL)
+            poll.poll()
         # gevent's loop reaps every child of its process, and may have done so already.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)

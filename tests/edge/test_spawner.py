@@ -257,6 +257,23 @@ def test_a_stopped_worker_of_a_dead_spawner_can_still_be_killed(fleet, amqp):
     assert fleet.expect(jobs.Exited) == jobs.Exited("EchoWorker:0", pid)
 
 
+@pytest.mark.parametrize("ends", ["later", "before"])
+def test_a_stopped_worker_of_a_dead_spawner_is_killed_when_its_time_is_up(fleet, amqp, ends):
+    """Also where the master ends before that."""
+    fleet.spawn(make_job(amqp=amqp, orphan_timeout_s=0.3))
+    pid = fleet.expect(jobs.Forked).pid
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(fleet.spawner_pid, signal.SIGKILL)
+    fleet.expect(jobs.SpawnerDied)
+    if ends == "before":
+        fleet.channel.shutdown(socket.SHUT_WR)
+        fleet.process.wait(DEADLINE_S)
+        assert fleet.process.returncode == 0
+    else:
+        assert fleet.expect(jobs.Exited) == jobs.Exited("EchoWorker:0", pid)
+    wait_until(lambda: not is_running(pid), "its end")
+
+
 def test_when_the_master_is_killed_workers_and_spawner_are_gone_even_those_that_are_stopped(fleet, amqp):
     fleet.spawn(*(make_job(f"EchoWorker:{i}", amqp=amqp, row=i, orphan_timeout_s=1.0) for i in range(3)))
     pids = [fleet.expect(jobs.Forked).pid for _ in range(3)]
