@@ -134,6 +134,19 @@ def test_nobody_who_prints_or_logs_waits_long_for_a_master_that_does_not_read():
     assert len(numbers) < 3_000
 
 
+def test_a_line_that_got_into_the_pipe_in_part_is_not_continued_by_the_next():
+    code = "sys.stdout.write('y' * 1_000_000 + '\\n')\n" + TELL + "sys.stdin.read()\nlog.msg('next'); print('last')"
+    with Worker(code) as worker:
+        worker.wait_for_word()
+        entries = worker.read_what_is_there()
+        worker.process.stdin.close()
+        entries += worker.read()
+    texts = [text for _, text in said(entries)]
+    assert {*texts[0]} == {"y"}
+    assert texts[-3:] == ["1 lines of output are lost: nobody read them in time", "next", "last"]
+    assert {*texts[-4]} == {"y"}
+
+
 def test_a_burst_larger_than_the_pipe_gets_through_to_a_master_that_reads():
     with Worker("for n in range(20_000): print(f'{n:06}', 'x' * 100)") as worker:
         entries = worker.read()
