@@ -13,6 +13,7 @@ from pathlib import Path
 
 from richmond import config
 from richmond.errors import RichmondError
+from richmond.settings import send_suffixes
 from richmond.supervisor import protocol
 from richmond.supervisor.control import call
 from richmond.supervisor.status import Snapshot, from_dict
@@ -193,7 +194,8 @@ class Installation:
         import amqpstorm
 
         amqp = self.settings.amqp
-        queues = {w.queue for w in self.settings.workers} | {amqp.receive_queue, amqp.send_queue, amqp.dead_queue}
+        queues = {w.queue for w in self.settings.workers} | {amqp.receive_queue, amqp.dead_queue}
+        queues |= {amqp.send_queue + s for account in self.settings.accounts for s in send_suffixes(account.name)}
         to = {"port": amqp.port, "virtual_host": amqp.vhost}
         with amqpstorm.Connection(amqp.host, amqp.username, amqp.password, **to) as c:
             channel = c.channel()
