@@ -7,7 +7,7 @@ It runs on gevent, in the master or alone, in a process that is monkey-patched. 
     ussd     = published:ussd + ussd-refused + paged + ussd-waiting
     sms      = published:sms and the like + dead-lettered + sms-dropped + sms-waiting
     replies  = sent + refused + returned + held
-    sms-taken = sms-sent + sms-refused + sms-returned + sms-held
+    sms-taken = sms-sent + sms-refused + sms-repeated + sms-returned + sms-held
 
 `received`: lines of the gateways; `link`: acknowledgements and logouts; `published`: confirmed by RabbitMQ; `unbound`:
 events that nobody has bound a queue for; `waiting`: not confirmed yet, be it in the journal (`journalled`: what went
@@ -18,7 +18,8 @@ there). `ussd`: of the lines, those of USSD; `ussd-refused`: of these, those tha
 them twice.
 
 `replies`: deliveries of the send queues; `refused`: in the dead-letter queue; `returned`: given back to the queue,
-because the link went. `sms-taken` and what it consists of: the same for all that is no USSD reply.
+because the link went. `sms-taken` and what it consists of: the same for all that is no USSD reply; `sms-repeated`: sent
+before, and delivered again, because the connection to RabbitMQ was lost before it was acknowledged.
 
 By reason (`refused:session-over`) are counted `ignored`, `apologised`, `dropped`, `refused` and `sms-refused`; by kind
 what is published (`published:sms`), and what is sent and no USSD reply (`sent:sms`).

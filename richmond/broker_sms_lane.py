@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import get_args
@@ -24,6 +24,7 @@ from richmond.throttle import Biting, Throttle
 
 _SENT = {kind: f"sent:{kind.__struct_config__.tag}" for kind in get_args(Outgoing)}  # counters
 _MOST_HELD = 100  # an MMS may have a megabyte
+_MOST_RECENT = 10_000  # ids of what was sent
 _MOST_BYTES = 65536  # that are written at once: a USSD reply that comes meanwhile waits no longer
 
 
@@ -53,6 +54,7 @@ class SmsLane(Lane):
         self._store = commons.sms
         self._opt_out = commons.opt_out
         self._stray = stray
+        self._recent: OrderedDict[str, None] = OrderedDict()  # sent: if RabbitMQ did not hear of it, it comes again
         self._queued = 0  # in the next two
         self._due: deque[Waiting] = deque()  # they have their tokens
         # An SMS of three parts stands in it with two None behind: its parts leave together, and are paid for after.
@@ -129,6 +131,9 @@ class SmsLane(Lane):
             self._trace_end(waiting.delivery, "sent")
             message = waiting.message
             counters[_SENT[type(message)]] += 1
+            self._recent[waiting.id] = None
+            if len(self._recent) > _MOST_RECENT:
+                self._recent.popitem(last=False)
             if isinstance(message, broker_sms.REPORTED):
                 # Not before: what did not get there would be taken for what a later sequence or report is about.
                 count, msisdn = len(waiting.texts), broker_sms.number(message.msisdn)
@@ -151,6 +156,10 @@ class SmsLane(Lane):
 
     def _queue(self, delivery: Delivery, message: Outgoing) -> None:
         id = message.id or self._identity()
+        if delivery.redelivered and id in self._recent:
+            self._counters["sms-repeated"] += 1
+            self._amqp.ack(delivery)
+            return
         if self._tracer.on:
             self._trace(delivery, id)
         found = broker_sms.parts(message, self._account)

@@ -204,7 +204,7 @@ def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Sna
         dead_lettered=broker["dead-lettered"],
         lost=broker["sms-dropped"],
         waiting=broker["sms-waiting"],
-        taken=broker["sms-taken"] - broker["sms-returned"],
+        taken=broker["sms-taken"] - broker["sms-returned"] - broker["sms-repeated"],
         sent=broker["sms-sent"],
         refused=broker["sms-refused"],
         to_send=broker["sms-held"],

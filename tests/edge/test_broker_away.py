@@ -82,7 +82,7 @@ def test_whatever_is_not_too_old_is_published_in_order_when_rabbitmq_is_back(wor
 
 
 def test_a_shorter_limit_holds_for_what_waits_already(world):
-    with world.behind_a_proxy() as (proxy, broker, gateway, rabbit):
+    with world.behind_a_proxy(apologise_after_s=600) as (proxy, broker, gateway, rabbit):
         dial(gateway, rabbit)
         take_away(proxy, broker)
         gateway.send(f"SSMI,110,{ANN},2,0,1")

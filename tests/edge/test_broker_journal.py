@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
 
@@ -131,20 +132,47 @@ def test_what_comes_while_rabbitmq_is_away_is_published_in_order_when_it_is_back
     with world.behind_a_proxy(workers=[rest]) as (proxy, broker, gateway, rabbit):
         proxy.refuse()
         broker.wait_for(amqp="down")
-        for number in range(0, 900, 3):
-            gateway.send(*[f"SSMI,103,{ANN},{n},text {n}" for n in range(number, number + 3)])
-        status = broker.wait_for(journalled=900)
-        assert status["journal"]["entries"] == 900
+        gateway.send(*[f"SSMI,103,{ANN},{number},text" for number in range(6000)])
+        status = broker.wait_for(journalled=6000)
+        assert status["journal"]["entries"] == 6000
         assert status["journal"]["oldest"] > 1_700_000_000
         assert sms_equal_their_parts(status["counters"])
         proxy.accept()
-        for number in range(900, 1000):  # behind them, however they come
-            gateway.send(f"SSMI,103,{ANN},{number},text {number}")
-        assert [int(rabbit.receive(rest.queue)["sequence"]) for _ in range(1000)] == list(range(1000))
-        status = broker.wait_for(published__sms=1000)
-        assert status["counters"]["published:sms"] == 1000
+        broker.wait_for(amqp="up")
+        for number in range(6000, 6100):  # behind them, while they are on their way
+            gateway.send(f"SSMI,103,{ANN},{number},text")
+        assert sequences(rabbit, rest.queue, 6100) == list(range(6100))
+        status = broker.wait_for(published__sms=6100)
+        assert status["counters"]["published:sms"] == 6100
         wait_until(lambda: broker.status()["journal"]["entries"] == 0, "an empty journal")
         assert received_equals_its_parts(broker.status()["counters"])
+
+
+def test_what_rabbitmqs_client_still_has_is_on_the_disk_too_and_published_once(world):
+    rest = world.sms_worker()
+    with world.behind_a_proxy(workers=[rest]) as (proxy, broker, gateway, rabbit):
+        proxy.hold()
+        gateway.send(*[f"SSMI,103,{ANN},{number},text" for number in range(50)])
+        broker.wait_for(sms=50)
+        proxy.refuse()
+        proxy.flow()
+        broker.wait_for(journalled=50, amqp="down")
+        gateway.send(*[f"SSMI,103,{ANN},{number},text" for number in range(50, 100)])
+        assert broker.wait_for(journalled=100)["journal"]["entries"] == 100
+        proxy.accept()
+        assert sequences(rabbit, rest.queue, 100) == list(range(100))
+        wait_until(lambda: broker.status()["journal"]["entries"] == 0, "an empty journal")
+        counters = broker.status()["counters"]
+        assert counters["published:sms"] == 100
+        assert received_equals_its_parts(counters)
+
+
+def sequences(rabbit, queue, number):
+    """Of the first messages of a queue."""
+    taken = itertools.islice(rabbit.channel.consume(queue, auto_ack=True), number)
+    found = [int(json.loads(body)["sequence"]) for _, _, body in taken]
+    rabbit.channel.cancel()
+    return found
 
 
 @pytest.mark.parametrize("end", ["stop", "kill -9"])
@@ -169,6 +197,7 @@ def test_the_journal_of_the_last_run_is_published_first(world, end):
         gateway.send(f"SSMI,103,{ANN},50,text")
         assert [int(rabbit.receive(rest.queue)["sequence"]) for _ in range(51)] == list(range(51))
         counters = broker.wait_for(published__sms=51)["counters"]
+        assert (counters["sms"], counters["sms-waiting"], counters["waiting"]) == (51, 0, 0)
         assert sms_equal_their_parts(counters)
         assert received_equals_its_parts(counters)
         wait_until(lambda: broker.status()["journal"]["entries"] == 0, "an empty journal")

@@ -85,7 +85,7 @@ def test_a_kind_on_the_other_queue_of_its_account_is_sent_all_the_same(world):
 
 def test_a_long_sms_is_split_and_its_parts_leave_together(world):
     text = " ".join(f"word{number}" for number in range(60))
-    with world.up(sms_rate=0.2, sms_burst=1) as (broker, gateway, rabbit):
+    with world.up(sms_rate=0.2, sms_burst=3) as (broker, gateway, rabbit):
         send(rabbit, message=text)
         send(rabbit, message="after it", msisdn=BOB)
         parts = [gateway.line().split(",", 4)[4] for _ in range(3)]
@@ -182,6 +182,23 @@ def test_sms_on_the_way_when_the_gateway_resets_are_sent_on_the_next_connection(
             counters = broker.wait_for(sms_sent=40)["counters"]
             assert counters["sms-returned"] > 0
             assert replies_equal_their_parts(counters)
+
+
+def test_an_sms_whose_acknowledgement_is_lost_is_not_sent_twice(world):
+    with world.behind_a_proxy(sms_rate=1.0, sms_burst=1) as (proxy, broker, gateway, rabbit):
+        send(rabbit, message="first", id="1")
+        send(rabbit, message="second", id="2")
+        assert gateway.line() == f"SSMI,2,0,{ANN},first"
+        broker.wait_for(sms_taken=2)
+        proxy.hold()
+        assert gateway.line() == f"SSMI,2,0,{ANN},second"
+        proxy.cut()
+        proxy.flow()
+        counters = broker.wait_for(sms_repeated=1)["counters"]
+        send(rabbit, message="third", id="3")
+        assert gateway.line() == f"SSMI,2,0,{ANN},third"
+        assert replies_equal_their_parts(broker.wait_for(sms_sent=3)["counters"])
+        assert counters["sms-sent"] == 2
 
 
 def test_a_stop_leaves_what_waits_for_its_turn_to_rabbitmq(world):
