@@ -191,7 +191,7 @@ def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Sna
         received=broker["ussd"] + broker["routed"],
         answered=done["answered"] + broker["paged"],
         unanswered=done["unanswered"],
-        dead_lettered=done["dead_lettered"],
+        dead_lettered=done["dead_lettered"] - done["retried"],
         refused=broker["ussd-refused"],
         waiting=None
         if any(ready is None for ready, _ in depths)

@@ -389,5 +389,3 @@ def _traceback(error: BaseException, data: dict[str, Any]) -> str:
 def _attempts(headers: dict[str, Any]) -> int:
     before = headers.get("x-richmond-attempts", 0)
     return before if isinstance(before, int) else 0
-
-
