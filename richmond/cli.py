@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_dead, cli_gateway, cli_logs, cli_trace
+from richmond import cli_dead, cli_events, cli_gateway, cli_logs, cli_trace
 from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
@@ -116,7 +116,8 @@ def start(ini: Path) -> None:
 
     monkey.patch_all()
     from richmond.banner import banner
-    from richmond.supervisor.master import Master, prepare
+    from richmond.supervisor.installation import prepare
+    from richmond.supervisor.master import Master
 
     settings = _load(ini)
     logs = prepare(settings)
@@ -321,6 +322,7 @@ def dial(
 
 
 cli.add_command(_ini_option(cli_logs.logs))
+cli.add_command(_ini_option(cli_events.events))
 cli.add_command(_ini_option(cli_gateway.group))
 cli.add_command(_ini_option(cli_dead.group))
 cli.add_command(_ini_option(cli_trace.command))

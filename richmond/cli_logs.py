@@ -72,7 +72,8 @@ def logs(ini: Path, follow: bool, since: str | None, lines: int | None, as_json:
             tails = {path: stack.enter_context(Tail(path)) for path in families(settings.richmond, name)}
             if not follow and not any(tail.exists for tail in tails.values()):
                 raise InstallationError(f"{settings.richmond.log} is not there: has richmond ever run?")
-            found = sorted((e for t in tails.values() for e in t.last(wanted, count, start, process or "")), key=lambda e: e.at)
+            found = [e for tail in tails.values() for e in tail.last(wanted, count, start, process or "")]
+            found.sort(key=lambda entry: entry.at)
             say(found if count is None else found[len(found) - min(count, len(found)) :])
             while follow:
                 sys.stdout.flush()

@@ -1,18 +1,24 @@
-"""The control socket, both ends: a unix socket that only its owner may use, and one call of it."""
+"""The control socket, both ends: a unix socket that only its owner may use, and one call of it.
+
+Who has sent no whole line for half a minute, or takes an answer no faster, is cut off; of too many clients, the oldest
+that waits for no answer. So nobody keeps anybody out, nor much memory.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import select
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gevent
 import msgspec
+from gevent import monkey
 
 from richmond.errors import ControlError, NotRunning, UsageError
 from richmond.supervisor import protocol
@@ -21,17 +27,23 @@ log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 64
 IDLE_S = 30.0  # a client that has sent no whole line for so long is half-open or forgotten
+REFUSED_S = 0.1  # before the next attempt to accept, where there is no descriptor left
 
 Answer = dict[str, Any]
-Handler = Callable[[protocol.Request], Answer]
+Stream = Generator[Answer, None, None]
+Handler = Callable[[protocol.Request], Answer | Stream]
 
 
 class ControlServer:
-    """Serves requests on `path`; `handle` may block its greenlet and answers each request, in order."""
+    """Serves requests on `path`; `handle` may block its greenlet and answers each request, in order.
 
-    def __init__(self, path: Path, handle: Handler) -> None:
+    A stream ends when the client hangs up, and with it the connection.
+    """
+
+    def __init__(self, path: Path, handle: Handler, idle_s: float = IDLE_S) -> None:
         self._path = path
         self._handle = handle
+        self._idle_s = idle_s
         self._listener: socket.socket | None = None
         self._acceptor: gevent.Greenlet | None = None
         self._clients: list[gevent.Greenlet] = []  # oldest first
@@ -67,7 +79,12 @@ class ControlServer:
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
-            client, _ = listener.accept()
+            try:
+                client, _ = listener.accept()
+            except OSError as e:
+                log.error("nobody can be served on the control socket: %s", e.strerror)
+                gevent.sleep(REFUSED_S)
+                continue
             self._clients = [c for c in self._clients if not c.dead]
             if len(self._clients) >= MAX_CLIENTS:
                 # the oldest that waits for no answer, so that half-open ones keep nobody out
@@ -77,21 +94,49 @@ class ControlServer:
             self._clients.append(gevent.spawn(self._serve, client))
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
+        # The file is closed here too: it holds the socket open, and a greenlet that was killed holds its variables.
+        with client, client.makefile("rb") as reader, contextlib.suppress(OSError):
             if not _allowed(client):
                 client.sendall(protocol.encode(protocol.failure("not your richmond: another user runs it")))
                 return
-            client.settimeout(IDLE_S)
-            reader = client.makefile("rb")
-            while line := reader.readline(protocol.MAX_LINE_BYTES + 1):
+            client.settimeout(self._idle_s)
+            while line := self._read_line(reader):
                 if len(line) > protocol.MAX_LINE_BYTES:
                     client.sendall(protocol.encode(protocol.failure("the line is too long")))
                     return
-                client.sendall(protocol.encode(self._answer(line)))
+                if not self._reply(client, line):
+                    return
 
-    def _answer(self, line: bytes) -> Answer:
+    def _read_line(self, reader: BinaryIO) -> bytes:
+        """Empty if none comes: one byte at a time is no way to stay."""
+        with gevent.Timeout(self._idle_s, False):
+            return reader.readline(protocol.MAX_LINE_BYTES + 1)
+        return b""
+
+    def _reply(self, client: socket.socket, line: bytes) -> bool:
+        """False: there is no more to be said."""
         me = gevent.getcurrent()
         self._asked.add(me)
+        try:
+            answer = self._answer(line)
+            if isinstance(answer, dict):
+                client.sendall(protocol.encode(answer))
+            else:
+                self._stream(client, answer)
+            return isinstance(answer, dict)
+        finally:
+            self._asked.discard(me)
+
+    def _stream(self, client: socket.socket, answers: Stream) -> None:
+        watcher = gevent.spawn(_await_hangup, client, gevent.getcurrent())
+        try:
+            for answer in answers:
+                client.sendall(protocol.encode(answer))
+        finally:
+            watcher.kill()
+            answers.close()
+
+    def _answer(self, line: bytes) -> Answer | Stream:
         try:
             return self._handle(protocol.decode(line))
         except UsageError as e:
@@ -99,8 +144,22 @@ class ControlServer:
         except Exception:  # meant: a bug in one answer must not take the control socket away
             log.exception("a control request failed")
             return protocol.failure("an error inside richmond; its log has the traceback")
-        finally:
-            self._asked.discard(me)
+
+
+def _await_hangup(client: socket.socket, stream: gevent.Greenlet) -> None:
+    """End `stream` when its client has gone; one that has only said that it asks for nothing more still listens."""
+    while True:
+        try:
+            if not client.recv(4096):
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    poll = monkey.get_original("select", "poll")()  # gevent's knows nothing of hang-ups
+    poll.register(client, select.POLLHUP)
+    if poll.poll(0):
+        stream.kill(block=False)
 
 
 def _allowed(client: socket.socket) -> bool:
@@ -115,21 +174,40 @@ def call(path: Path, request: protocol.Request, timeout_s: float) -> Answer:
 
     NotRunning if nobody listens; UsageError or ControlError if the answer is no; ControlError if none comes in time.
     """
+    with contextlib.closing(stream(path, request, timeout_s)) as answers:
+        return next(answers)
+
+
+def stream(path: Path, request: protocol.Request, timeout_s: float) -> Stream:
+    """As `call`, but with every answer, until the master hangs up. `timeout_s`: for the first."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(timeout_s)
         try:
+            # Not settimeout: connect would then fail at once while more clients wait than the backlog holds.
+            limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             client.connect(str(path))
+        except BlockingIOError as e:
+            raise ControlError(f"richmond did not answer within {timeout_s:g} s") from e
         except (FileNotFoundError, ConnectionRefusedError) as e:
             raise NotRunning(f"no richmond answers on {path}; start it with: richmond start") from e
         except OSError as e:
             raise ControlError(f"{path}: {e.strerror or e}") from e
         try:
-            client.sendall(protocol.encode(request))
-            line = client.makefile("rb").readline()
+            client.settimeout(timeout_s)
+            with contextlib.suppress(BrokenPipeError):  # it may have said no before it was asked
+                client.sendall(protocol.encode(request))
+            reader = client.makefile("rb")
+            yield _checked(reader.readline())
+            client.settimeout(None)
+            while line := reader.readline():
+                yield _checked(line)
         except TimeoutError as e:
             raise ControlError(f"richmond did not answer within {timeout_s:g} s") from e
         except OSError as e:
             raise ControlError(f"richmond hung up: {e.strerror or e}") from e
+
+
+def _checked(line: bytes) -> Answer:
     if not line.endswith(b"\n"):
         raise ControlError("richmond hung up before it answered")
     answer: Answer = msgspec.json.decode(line)

@@ -22,14 +22,15 @@ from gevent.queue import Empty, Queue
 
 import richmond.log
 from richmond import linux
-from richmond.errors import InstallationError, RichmondError
+from richmond.errors import RichmondError
 from richmond.log_files import LAST_WORDS_S, LogFiles, file_of
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, watch
 from richmond.supervisor.capture import Capture
-from richmond.supervisor.control import ControlServer
+from richmond.supervisor.control import ControlServer, Stream
+from richmond.supervisor.event_feed import EventFeed
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
 from richmond.supervisor.poison import Deaths
@@ -65,20 +66,6 @@ class _Broken:
     error: RichmondError
 
 
-def prepare(settings: Settings) -> LogFiles:
-    """Make the directories that the ini names, and open the log. InstallationError if that cannot be."""
-    places = settings.richmond
-    files = [places.pid_file, places.socket, settings.simulator.socket, *([places.log] if places.log else [])]
-    try:
-        for directory in {places.directory, *(file.parent for file in files)}:
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return LogFiles(settings.richmond)
-    except OSError as e:
-        raise InstallationError(
-            f"{e.filename}: {e.strerror}; make it writable, or set directory in [richmond] of {settings.path}"
-        ) from e
-
-
 class Master:
     """One running installation.
 
@@ -111,6 +98,7 @@ class Master:
         self._deaths = Deaths()
         self._services = Services(settings, lambda up: self._inbox.put(f.AmqpChanged(up)))
         self._reporter = Reporter(settings, self._board, self._services)
+        self._feed = EventFeed(self._services, self._reporter)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None
 
@@ -132,7 +120,9 @@ class Master:
             self._spawner.start()
             bring_up = gevent.spawn(self._bring_up)
             sampling = gevent.spawn(self._sample)
+            self._feed.start(lambda: self._fleet)
             log.info("master %d started with %s", os.getpid(), self._settings.path)
+            self._feed.tell("master", f"master {os.getpid()} started with {self._settings.path}", pid=os.getpid())
             try:
                 self._loop()
             finally:
@@ -140,6 +130,7 @@ class Master:
                 self._tear_down(self._spawner)
         finally:
             self._control.refuse()
+            self._feed.stop()
             pid_file.release()
             # Only now, so that whoever has asked for the stop may start another one at once.
             for request in list(self._answers):
@@ -200,7 +191,9 @@ class Master:
             return f.Tick()
 
     def _step(self, event: f.Event) -> None:
-        self._fleet, actions = plan.step(self._fleet, event, time.monotonic(), random.random())  # noqa: S311
+        before = self._fleet
+        self._fleet, actions = plan.step(before, event, time.monotonic(), random.random())  # noqa: S311
+        self._feed.stepped(event, before, self._fleet)
         for action in actions:
             self._perform(action)
 
@@ -257,6 +250,7 @@ class Master:
         with gevent.Timeout(LINKS_TIMEOUT_S, False):
             while not self._services.linked():
                 gevent.sleep(0.02)
+        self._feed.tell("master", "everything is up")
         on_up(self._reporter.snapshot(self._fleet))
         gc.collect()
         gc.freeze()  # else the collector walks over all of it again and again, while messages wait
@@ -270,6 +264,7 @@ class Master:
         if again:
             self._drain_deadline = None
         else:
+            self._feed.tell("master", f"stopping: {event.why}", reason=event.why)
             if self._on_stop is not None:
                 self._on_stop(event.why)
             self._drain_deadline = time.monotonic() + self._settings.richmond.stop_timeout_s
@@ -326,11 +321,14 @@ class Master:
             self._reporter.last_reload_error = problem = ini.problem(e)
             for line in problem.splitlines():
                 log.error("not reloaded, the running configuration stays: %s", line)
+            self._feed.tell("reload", f"not reloaded: {problem}", "error", reason=problem)
             self._answer(event.request, protocol.failure(f"nothing was changed:\n{problem}", usage=True))
             return
         self._reporter.last_reload_error = ""
         self._reporter.settings = self._settings = given
-        self._step(f.Reloaded(resolved, ini.hashes(self._fleet), event.request, event.wait, notes))
+        before = self._fleet
+        self._step(f.Reloaded(resolved, ini.hashes(before), event.request, event.wait, notes))
+        self._feed.tell("reload", f"the ini is taken over: {reloading.changes(before, self._fleet, notes)}")
 
     def _rehearse(self) -> dict[str, Any]:
         """What a reload would do."""
@@ -344,7 +342,7 @@ class Master:
 
     # Requests, in the greenlet of their connection.
 
-    def _handle(self, request: protocol.Request) -> dict[str, Any]:
+    def _handle(self, request: protocol.Request) -> dict[str, Any] | Stream:
         match request:
             case protocol.Ping():
                 return {"ok": True, "pid": os.getpid()}
@@ -358,6 +356,8 @@ class Master:
                 return self._ask(lambda number: _Reload(number, wait, dry_run))
             case protocol.Trace(msisdn):
                 return {"ok": True, "messages": self._services.trace(msisdn)}
+            case protocol.Events():
+                return self._feed.answer(request)
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
                 return self._ask(lambda number: self._asked_to_stop(number, keep_node))

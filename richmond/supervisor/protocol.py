@@ -6,6 +6,7 @@ By hand: `nc -U var/richmond.sock`, then `{"op": "status"}`.
     {"op": "scale", "class": "EchoWorker", "count": 8}      -> {"ok": true, "text": "..."}
     {"op": "scale", "class": "EchoWorker", "count": null, "wait": true}
     {"op": "restart", "class": "EchoWorker", "wait": true}     "class" left out: every class
+    {"op": "events", "last": 10, "follow": true}            -> {"ok": true, "events": [...]}, again and again
     {"op": "trace", "msisdn": "27831112222"}                -> {"ok": true, "messages": [...]}
     {"op": "reload", "wait": true}    {"op": "reload", "dry_run": true}    {"op": "stop"}    {"op": "ping"}
 
@@ -62,13 +63,24 @@ class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     msisdn: str
 
 
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="events"):
+    """The last events (`events`, the oldest first); with `follow`, an answer for each later one.
+
+    `since`: Unix seconds. `last`: at most so many.
+    """
+
+    since: float | None = None
+    last: int | None = None
+    follow: bool = False
+
+
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="stop"):
     """As SIGTERM. `keep_node`: leave the private RabbitMQ node running."""
 
     keep_node: bool = False
 
 
-Request = Ping | GetStatus | Scale | Restart | Reload | Trace | Stop
+Request = Ping | GetStatus | Scale | Restart | Reload | Trace | Events | Stop
 
 _OPS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

@@ -132,6 +132,17 @@ def test_rotations_are_followed_however_many_there_were_between_two_looks(log):
         assert tail.more() == [entry(number) for number in (4, 5, 6, 7)]
 
 
+def test_a_rotation_between_the_opening_and_the_first_look_doubles_nothing(log):
+    write(log, entry(1))
+    rotate(log)
+    write(log, entry(2))
+    with Tail(log) as tail:
+        rotate(log)
+        write(log, entry(3))
+        assert tail.last(everybody, None, None) == [entry(1), entry(2)]
+        assert tail.more() == [entry(3)]
+
+
 def test_a_file_that_was_removed_or_comes_later_is_followed(log):
     with Tail(log) as tail:
         assert not tail.exists
