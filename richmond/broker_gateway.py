@@ -16,7 +16,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event as Signal
 
-from richmond.settings import SsmiSettings
+from richmond.settings import DEFAULT_ACCOUNT, SsmiSettings
 from richmond.ssmi.codec import Ack, Event, EventDecoder, Nack, RemoteLogout
 from richmond.ssmi.link import Action, Dial, Hangup, Link, LinkState, Send
 
@@ -358,9 +358,11 @@ class Gateway:
             level = logging.DEBUG  # dialling in vain says the same every minute
         else:
             level = _LEVELS.get(state, logging.INFO)
-        where = f"{self.link.settings.host}:{self.link.settings.port}"
+        settings = self.link.settings
+        of = "" if settings.name == DEFAULT_ACCOUNT else f" of {settings.name}"
+        where = f"{settings.host}:{settings.port}"
         reason = f": {error}" if error and state in _LEVELS else ""
-        _log.log(level, "SSMI link to %s: %s -> %s%s", where, old.value, state.value, reason)
+        _log.log(level, "SSMI link%s to %s: %s -> %s%s", of, where, old.value, state.value, reason)
 
 
 def _account(settings: SsmiSettings) -> tuple[object, ...]:
@@ -377,9 +379,11 @@ def _account(settings: SsmiSettings) -> tuple[object, ...]:
 def _unreachable(error: OSError, settings: SsmiSettings) -> str:
     where = f"{settings.host}:{settings.port}"
     if isinstance(error, socket.gaierror):
-        return f"the host name {settings.host} cannot be resolved ({error.strerror}): check host in [ssmi]"
+        return (
+            f"the host name {settings.host} cannot be resolved ({error.strerror}): check host in [{settings.section}]"
+        )
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody listens on {where}: is the gateway running, are host and port in [ssmi] right?"
+        return f"nobody listens on {where}: is the gateway running, are host and port in [{settings.section}] right?"
     if isinstance(error, TimeoutError):
         return f"no connection to {where} within {settings.login_timeout_s:g} s: is a firewall in the way?"
     return f"no connection to {where}: {error.strerror or error}"

@@ -45,7 +45,7 @@ MISSED_CHECKS = 2  # unanswered when the timer fires: the link is dead
 SLOW_GROWTH = 16  # a slow back-off grows to this many times its setting
 
 _NACKS = {
-    "1": "the gateway refuses the user name or password: check username and password in [ssmi]",
+    "1": "the gateway refuses the user name or password: check username and password in [{}]",
     "2": "the gateway does not know the message type",
     "3": "the gateway could not parse a line",
     "4": "the gateway says that the account is suspended: ask its operator",
@@ -99,7 +99,8 @@ class Link:
                 self._losses = self._logouts = 0  # a login alone proves nothing: some gateways drop it at once
             case Nack(code):
                 self.counters[f"nack:{code}"] += 1
-                self.last_error = _NACKS.get(code, f"the gateway refuses with code {code}")
+                refusal = _NACKS.get(code, f"the gateway refuses with code {code}")
+                self.last_error = refusal.format(self.settings.section)
                 if self.state is LinkState.LOGGING_IN:
                     self._enter(LinkState.AUTH_FAILED, now)
                     return [Hangup(self.last_error)]
@@ -142,7 +143,7 @@ class Link:
                 self.counters["login-timeouts"] += 1
                 self.last_error = (
                     f"the gateway did not answer the login within {self.settings.login_timeout_s:g} s:"
-                    " check host, port, username and password in [ssmi]"
+                    f" check host, port, username and password in [{self.settings.section}]"
                 )
                 self._enter(LinkState.AUTH_FAILED, now)
                 return [Hangup(self.last_error)]

@@ -86,6 +86,14 @@ def test_one_link_is_lost_and_the_other_goes_on(world):
         assert states(broker)[1] == "up"
 
 
+def test_what_is_wrong_with_an_account_names_its_section(world):
+    with world.up() as (broker, _, second, _):
+        second.socket.close()
+        world.gateways[1].listener.close()
+        wait_until(lambda: "[ssmi:second]" in broker.status()["accounts"][1]["link"]["error"], "the section")
+        assert "SSMI link of second to" in broker.log.read_text()
+
+
 def test_a_class_may_want_one_account_only(world):
     foo = replace(make_worker("Foo", f"{world.amqp.receive_queue}.foo", "*1#"), accounts=("second",))
     echo = make_worker("Echo", world.amqp.receive_queue)
