@@ -143,12 +143,12 @@ def high_water(pid):
 
 def test_sms_reports_and_unknown_lines_are_heard_as_events(nobody, gateway):
     with Rabbit(nobody) as rabbit:
-        queue, reports = rabbit.events(), rabbit.events("ssmi.dr")
+        queue, reports = rabbit.events(), rabbit.events("ssmi.delivery-report")
         lines = {
-            "SSMI,103,27830000001,17,Hello, you": {"kind": "mo", "message": "Hello, you", "sequence": "17"},
-            "SSMI,104,27830000001,12345,0": {"kind": "dr", "sequence": "12345", "ret_code": "0"},
-            "SSMI,107,27830000001,17,31022,WIN, car": {"kind": "premium-mo", "destination": "31022"},
-            "SSMI,100,27830000001,12345": {"kind": "seq", "sequence": "12345"},
+            "SSMI,103,27830000001,17,Hello, you": {"kind": "sms", "message": "Hello, you", "sequence": "17"},
+            "SSMI,104,27830000001,12345,0": {"kind": "delivery-report", "ret_code": "0", "status": "delivered"},
+            "SSMI,107,27830000001,17,31022,WIN, car": {"kind": "premium-sms", "destination": "31022"},
+            "SSMI,100,27830000001,12345": {"kind": "sequence", "sequence": "12345"},
             "SSMI,105,free, text": {"kind": "free-form", "text": "free, text"},
             "SSMI,113,27830000001,17,foo": {
                 "kind": "unknown",
@@ -162,10 +162,11 @@ def test_sms_reports_and_unknown_lines_are_heard_as_events(nobody, gateway):
             gateway.send(line)
             event = json.loads(rabbit.take(queue)[1])
             assert facts.items() <= event.items(), line
-        assert json.loads(rabbit.take(reports)[1])["kind"] == "dr"
-    counted(nobody, published__mo=1, published__unknown=2)
+        assert json.loads(rabbit.take(reports)[1])["kind"] == "delivery-report"
+    counted(nobody, published__sms=1, published__unknown=2)
     gateway.send("SSMI,103,27830000001,18,nobody listens")
-    counted(nobody, unbound=1)
+    gateway.send("SSMI,105,nobody listens")
+    counted(nobody, dead_lettered=1, unbound=1)
     assert nobody.run("status").returncode == 0
 
 
