@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -174,6 +175,29 @@ def _once(parts: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+def command_line(command: str) -> list[str]:
+    """Program and arguments, as a shell would part them, but without one; all behind `sh -c` is one script.
+
+    ValueError if a quotation does not end.
+    """
+    parts = shlex.split(command)
+    if parts[:2] == ["sh", "-c"] and len(parts) > 3:
+        return ["sh", "-c", command.split("-c", 1)[1].strip()]
+    return parts
+
+
+def _command(value: str) -> str:
+    try:
+        command_line(_string(value))
+    except ValueError as e:
+        raise ValidateError(f"{_quote(value)} is no command: {e}; quote as in a shell") from None
+    return value
+
+
+def _on_fatal(value: str) -> str:
+    return value.lower() if value.lower() in ("none", "exit") else _command(value)
+
+
 def _environment(value: str) -> dict[str, str]:
     variables: dict[str, str] = {}
     for part in _parts(value):
@@ -221,6 +245,8 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "keywords": _keywords,
     "accounts": _accounts,
     "environment": _environment,
+    "command": _command,
+    "on_fatal": _on_fatal,
 }
 # In the others an empty value means the default.
 TAKES_EMPTY = {"string", "text", "host", "codes", "short_codes", "keywords", "accounts", "environment"}

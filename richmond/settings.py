@@ -36,6 +36,8 @@ class RichmondSettings:
     log_max_bytes: int = 50 << 20  # a larger one is rotated; 0: never
     log_backups: int = 5  # rotated files that are kept
     log_format: str = "text"  # or json
+    on_event: str = ""  # a command that gets every event; empty: none
+    hook_timeout_s: float = 10.0  # of this and of on-fatal
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class WorkerSettings:
     rlimit_nofile: int | None = None  # descriptors
     rlimit_as: int | None = None  # bytes of address space
     environment_file: EnvironmentFile | None = None  # `environment` comes before it
+    on_fatal: str = "none"  # or exit: the master ends; or a command that gets the event
 
     @property
     def is_default(self) -> bool:

@@ -31,6 +31,7 @@ from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, wa
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
 from richmond.supervisor.event_feed import EventFeed
+from richmond.supervisor.hooks import Hooks
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
 from richmond.supervisor.poison import Deaths
@@ -61,7 +62,7 @@ class _Reload:
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
-    """A service could not be started: without it there is nothing to run."""
+    """A service could not be started, without which there is nothing to run; or on-fatal = exit."""
 
     error: RichmondError
 
@@ -99,6 +100,8 @@ class Master:
         self._services = Services(settings, lambda up: self._inbox.put(f.AmqpChanged(up)))
         self._reporter = Reporter(settings, self._board, self._services)
         self._feed = EventFeed(self._services, self._reporter)
+        self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
+        self._feed.listeners.append(self._hooks.on_event)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None
 
@@ -152,8 +155,8 @@ class Master:
             elif isinstance(event, _Reload):
                 self._reload(event)
             elif isinstance(event, _Broken):
-                self._broken = event.error
-                self._stop(_Stop("start failed"))
+                self._broken = self._broken or event.error
+                self._stop(_Stop("start failed" if not self._fleet.started else str(event.error), patient=True))
             else:
                 if isinstance(event, jobs.Exited):
                     self._reporter.count(self._fleet)  # before its row is used again
@@ -271,9 +274,13 @@ class Master:
             self._services.stop_reading()
         self._step(f.Shutdown(now=again))
 
+    def _end(self, why: str) -> None:
+        self._inbox.put(_Broken(RichmondError(why)))
+
     def _tear_down(self, spawner: Spawner) -> None:
         self._end_services()
         spawner.close(self._settings.richmond.orphan_timeout_s + 1.0)
+        self._hooks.close(LAST_WORDS_S)
         self._capture.close(LAST_WORDS_S)
         self._reporter.save(self._fleet)
         log.info("master %d has stopped", os.getpid())

@@ -28,6 +28,7 @@ _MASTERS_OWN = (  # fields of a class's settings that mean nothing to a worker t
     "codes", "short_codes", "keywords", "sms", "accounts", "more_option", "more_text",
     "workers", "min", "max", "drain_target_s", "scale_down_s", "start_timeout_s", "start_retries", "stable_s",
     "stop_timeout_s", "task_timeout_s", "max_messages", "max_age_s", "max_memory", "max_memory_hard",
+    "on_fatal",
 )  # fmt: skip
 
 _OF_WORKERS = ("log", "log_level", "log_messages", "log_format", "workers_path")  # of [richmond]: workers get them too

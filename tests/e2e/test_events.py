@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -106,6 +107,43 @@ def test_each_thing_that_happens_is_told_once_with_its_reason(gateway, install):
     text = richmond.run("events").stdout.splitlines()  # the link is tried again and again: there may be more by now
     assert all(event["text"] in line for event, line in zip(everything[:20], text[:20], strict=True))
     assert "27830000001" not in str(everything)
+
+
+def test_hooks_hear_of_events_and_of_fatal_classes_and_see_the_installation(install):
+    workers = ECHO + "[worker:Bad]\nclass = nowhere.Bad\ncodes = *8#\non-fatal = ./fatal\n"
+    richmond = install(workers=workers, richmond="on-event = ./every\n")
+    status = f"{shlex.join(richmond.command('status')[:3])} status --json"
+    for name, script in (
+        ("every", "#!/bin/sh\ncat >> every.json\n"),
+        ("fatal", f"#!/bin/sh\ncat >> fatal.json\n{status} > status.json\n"),
+    ):
+        (richmond.directory / name).write_text(script)
+        (richmond.directory / name).chmod(0o755)
+    richmond.start(wait=False)
+    until("the hook's status", lambda: (richmond.directory / "status.json").exists())
+    (fatal,) = [json.loads(line) for line in (richmond.directory / "fatal.json").read_text().splitlines()]
+    assert (fatal["kind"], fatal["class"]) == ("fatal", "Bad")
+    richmond.wait("the others to run", lambda s: sum(c.running for c in s.classes) == 3)
+
+    def heard():
+        found = [json.loads(line) for line in (richmond.directory / "every.json").read_text().splitlines()]
+        return {event["number"] for event in found} >= {event["number"] for event in events(richmond)}
+
+    until("the hook to have heard of every event", heard)
+    until("its status", lambda: json.loads((richmond.directory / "status.json").read_text() or "{}").get("pid"))
+    assert richmond.run("stop").returncode == 0
+    richmond.wait_end()
+    last = {json.loads(line)["text"] for line in (richmond.directory / "every.json").read_text().splitlines()}
+    assert "stopping: richmond stop" in last
+
+
+def test_on_fatal_exit_ends_it_in_order_with_code_1(install):
+    richmond = install(workers=ECHO + "[worker:Bad]\nclass = nowhere.Bad\ncodes = *8#\non-fatal = exit\n")
+    richmond.start(wait=False)
+    assert richmond.wait_end() == 1
+    out = (richmond.directory / "start.out").read_text()
+    assert "richmond: on-fatal = exit of [worker:Bad]: Bad: 1 of 1 workers is FATAL, no worker runs" in out
+    assert "Traceback" not in out
 
 
 def test_who_follows_hears_at_once_and_to_the_end(richmond):

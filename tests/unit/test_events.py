@@ -132,6 +132,51 @@ def test_partly_fatal_and_wholly_fatal_are_two_things(load):
     ]
 
 
+def told_of(play, name="EchoWorker", **changes):
+    """What is told when a class, or its first slot (`slot=`), changes like this; then the play goes on from there."""
+    before = play.fleet
+    cls = before.classes[name]
+    if slot := changes.pop("slot", None):
+        changes["slots"] = (replace(cls.slots[0], **slot), *cls.slots[1:])
+    play.fleet = before.put(replace(cls, **changes))
+    return [(event.kind, event.text) for event in play.watch.changes(before, play.fleet)]
+
+
+def test_a_class_that_is_still_partly_fatal_has_not_recovered_and_is_not_called_fatal_anew(play):
+    broken = {"state": State.FATAL, "last_error": "boom", "crashes": 5, "pid": None}
+    first, second = play.slots("EchoWorker")
+    told = told_of(play, slots=(replace(first, **broken), replace(second, **broken)))
+    assert [kind for kind, _ in told] == ["crash", "crash", "fatal"]
+    told = told_of(play, slots=(first, replace(second, **broken)))  # one works, the other does not
+    assert [kind for kind, _ in told] == ["slot"]
+    told = told_of(play, slots=(replace(first, **broken), replace(second, **broken)))
+    assert [kind for kind, _ in told] == ["crash"]
+    told = told_of(play, slots=(first, second))
+    assert [kind for kind, _ in told] == ["slot", "slot", "recovered"]
+
+
+def test_one_who_takes_the_place_of_another_in_the_same_moment_is_not_taken_for_it(play):
+    told_of(play, slot={"state": State.STOPPING})
+    told = told_of(play, slot={"state": State.STARTING, "pid": None, "row": 99})
+    assert told == [
+        ("slot", "EchoWorker:0 (pid 1000) STOPPING -> STOPPED"), ("slot", "EchoWorker:0 STOPPED -> STARTING"),
+    ]  # fmt: skip
+
+
+def test_what_a_worker_or_a_class_has_come_to_is_told_once(play):
+    for changes, told in (
+        ({"slot": {"doomed": "no progress for 30 s"}}, "hung"),
+        ({"slot": {"leaving": "max-age"}}, "recycled"),
+        ({"rolled_back": "the new ones did not come up", "generation": 7}, "rollback"),
+        ({"removed": True}, "class"),
+    ):
+        (found,) = told_of(play, **changes)
+        assert found[0] == told
+        assert found[1].startswith("EchoWorker")
+        assert told_of(play, reason="something else") == []
+        assert told_of(play, slot={"since": 1.0}) == []
+
+
 def test_a_rollout_is_told_with_its_reason_and_each_worker(play):
     play.send(f.Restart(1, "EchoWorker", False))
     play.up()
