@@ -249,7 +249,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "on_fatal": _on_fatal,
 }
 # In the others an empty value means the default.
-TAKES_EMPTY = {"string", "text", "host", "codes", "short_codes", "keywords", "accounts", "environment"}
+TAKES_EMPTY = {"string", "text", "host", "codes", "short_codes", "keywords", "accounts", "environment", "command"}
 
 
 def _quote(value: str) -> str:

@@ -125,5 +125,6 @@ def _secrets(settings: Settings) -> set[str]:
 
 def _of_workers(settings: Settings) -> Iterator[str]:
     for worker in settings.workers:
-        for values in (worker.environment, worker.options):
+        file = worker.environment_file
+        for values in (worker.environment, worker.options, file.variables if file is not None else {}):
             yield from (value for key, value in values.items() if _SECRET.search(key))
