@@ -47,7 +47,7 @@ def main() -> None:
     def handle(request):
         match request:
             case protocol.Ping():
-                return {"ok": True, "pid": os.getpid()}
+                return {"ok": True, "pid": os.getpid(), "followers": len(feed._readers)}
             case protocol.Scale(_, count):
                 return tell(count)
             case protocol.Restart():

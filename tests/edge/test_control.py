@@ -220,6 +220,7 @@ def test_a_follower_that_has_gone_is_forgotten_without_another_event(host):
         next(answers)
         answers.close()
     wait_until(lambda: host.files() <= files, "the descriptors to be back")
+    assert call(host.path, protocol.Ping(), 10)["followers"] == 0
 
 
 def test_a_follower_that_has_said_that_it_asks_for_nothing_more_still_hears(host):
@@ -232,19 +233,26 @@ def test_a_follower_that_has_said_that_it_asks_for_nothing_more_still_hears(host
         assert json.loads(lines.readline())["events"][0]["number"] == 1
 
 
-def test_a_follower_that_does_not_read_is_cut_off_and_waited_for_by_nobody(make):
-    host = make(idle_s=1.0)
-    files = host.files()
-    with host.client() as sleeping:
+def test_a_follower_that_does_not_read_is_cut_off_and_waited_for_by_nobody(host):
+    with host.client() as sleeping, contextlib.closing(stream(host.path, protocol.Events(follow=True), 10)) as quick:
         sleeping.sendall(b'{"op": "events", "follow": true}\n')
-        assert sleeping.makefile().readline()
-        quick = stream(host.path, protocol.Events(follow=True), 10)
         next(quick)
+        wait_until(lambda: call(host.path, protocol.Ping(), 10)["followers"] == 2, "both")
         for _ in range(10):
             host.tell(900)  # returns at once
             for _ in range(900):
                 next(quick)
-        wait_until(lambda: host.files() <= files + 1, "it to be cut off")
-        lines = end_of(sleeping).split(b"\n")
+        assert call(host.path, protocol.Ping(), 10)["followers"] == 1
+        lines = end_of(sleeping).split(b"\n")  # what was on its way, and then the end
         assert 0 < len(lines) < 9000
-    quick.close()
+
+
+def test_a_follower_that_takes_nothing_for_long_is_hung_up_on(make):
+    host = make(idle_s=0.5)
+    files = host.files()
+    with host.client() as sleeping:
+        sleeping.sendall(b'{"op": "events", "follow": true}\n')
+        wait_until(lambda: call(host.path, protocol.Ping(), 10)["followers"] == 1, "it to follow")
+        for _ in range(10):
+            host.tell(900)
+        wait_until(lambda: host.files() <= files, "it to be cut off")
