@@ -179,6 +179,14 @@ class Master:
             )
             self._board.condemn(reading.message)
 
+    def _condemn_in_time(self, name: str, pid: int) -> None:
+        """Before we kill who hangs with it in hand: RabbitMQ gives it to another worker before we hear of the death."""
+        found = self._fleet.find(name)
+        if found is not None and found[1].doomed and found[1].pid == pid:
+            reading = self._board.row(found[1].row).read()
+            if reading.pid == pid and reading.message and self._deaths.is_last(reading.message):
+                self._board.condemn(reading.message)
+
     def _next(self) -> Any:
         now, look_due = time.monotonic(), self._fleet.look_due
         if look_due is not None and look_due <= now:
@@ -207,6 +215,7 @@ class Master:
                 output, mark = self._capture.open(action.slot, marked=True)
                 self._spawner.spawn(self._job(action, mark), output)
             case f.Kill(slot, pid, number):
+                self._condemn_in_time(slot, pid)
                 self._spawner.kill(slot, pid, number)
             case f.Log(level, text):
                 log.log(logging.getLevelName(level.upper()), "%s", text)

@@ -25,3 +25,7 @@ class Deaths:
         if len(self._deaths) > _REMEMBERED:
             self._deaths.popitem(last=False)
         return deaths >= DEATHS
+
+    def is_last(self, message: int) -> bool:
+        """The next death with it in hand is one too many."""
+        return self._deaths.get(message, 0) + 1 >= DEATHS

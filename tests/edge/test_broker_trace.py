@@ -33,10 +33,11 @@ def test_a_message_is_traced_from_the_socket_in_to_the_socket_out(world):
         times = {"delivered": time.time(), "replied": time.time()}
         rabbit.reply("hi", session=message["session"], in_reply_to=message["id"], times=times)
         gateway.line()
-        (record,) = traced(broker, f"+{ANN}", lambda found: found[0].get("sent"))
+        (record,) = traced(broker, f"+{ANN}", lambda found: {"sent", "published"} <= found[0].keys())
         assert (record["id"], record["kind"], record["outcome"]) == (message["id"], "ussd", "sent")
         assert {hop: record[hop] for hop in times} == times
-        assert began <= record["received"] <= record["published"] <= record["sent"] <= time.time()
+        assert began <= record["received"] <= min(record["published"], record["sent"])  # a confirm may be late
+        assert max(record["published"], record["sent"]) <= time.time()
         assert broker.call("trace", BOB) == []
 
 

@@ -83,9 +83,11 @@ def test_garbage_and_over_long_lines_get_a_nack_and_the_link_is_kept(host):
         assert [client.line() for _ in range(4)] == ["SSMI,102,3", "SSMI,102,3", "SSMI,102,2", "SSMI,101,2"]
 
 
+@pytest.mark.timeout(90)
 def test_a_client_that_floods_and_never_reads_does_not_stop_the_others(host):
     with host.client() as client, host.client(login=False) as flood:
         flood.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        flood.socket.settimeout(60)
         with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
             flood.socket.sendall(b"x\r" * 10_000_000)
         client.send("SSMI,3")

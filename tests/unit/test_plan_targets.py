@@ -4,7 +4,7 @@ import pytest
 from fleet_play import INI, Play, load_in
 
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan
+from richmond.supervisor import jobs
 
 
 @pytest.fixture
