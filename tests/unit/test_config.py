@@ -59,8 +59,7 @@ def test_the_shipped_ini_has_the_echo_worker_by_default_and_foobar_by_its_code()
 
 def test_the_simulator_stands_in_for_the_first_account_and_for_those_without_a_host(ini):
     some = ini(
-        "[ssmi]\n[ssmi:shop]\n[ssmi:bank]\nusername = b\npassword = p\n[ssmi:real]\nhost = gw\nusername = u\n"
-        f"{ECHO}"
+        f"[ssmi]\n[ssmi:shop]\n[ssmi:bank]\nusername = b\npassword = p\n[ssmi:real]\nhost = gw\nusername = u\n{ECHO}"
     )
     assert some.simulated() == {
         "default": ("richmond", "richmond"),
