@@ -21,6 +21,9 @@ them twice.
 because the link went. `sms-taken` and what it consists of: the same for all that is no USSD reply; `sms-repeated`: sent
 before, and delivered again, because the connection to RabbitMQ was lost before it was acknowledged.
 
+`sessions-overtaken`: sessions that began while one of the subscriber's was open; `sessions-over-before`: ends and
+timeouts of sessions that were over or not known; `sessions-adopted`: answers in such, which go on as new ones.
+
 By reason (`refused:session-over`) are counted `ignored`, `apologised`, `dropped`, `refused` and `sms-refused`; by kind
 what is published (`published:sms`), and what is sent and no USSD reply (`sent:sms`).
 """

@@ -90,6 +90,7 @@ class Account:
     def counts(self) -> Counter[str]:
         """What has happened, and what has not been settled yet."""
         counters = self.counters + Counter({f"link-{name}": n for name, n in self.gateway.link.counters.items()})
+        counters.update(self.sessions.odd)
         counters["waiting"] = self.receiver.waiting
         counters["ussd-waiting"] = self.receiver.waiting_ussd
         counters["held"] = self.sender.ussd.held

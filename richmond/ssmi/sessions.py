@@ -6,7 +6,7 @@ token, and a reply that carries another one is refused.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -76,6 +76,8 @@ class SessionTable:
         # The longest idle first. Not a dict: finding its first key walks over all that was deleted before it.
         self._open: OrderedDict[str, Session] = OrderedDict()
         self._changed: set[str] = set()  # what is on disk is not what is here
+        # A session that began although one was open; an end, and an answer, of one that is not known (any more).
+        self.odd: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -109,14 +111,18 @@ class SessionTable:
     def inbound(self, msisdn: str, ussd_type: str, message: str, now: float) -> Place:
         session = self._current(msisdn, now)
         if ussd_type == _NEW:
+            if session is not None:
+                self.odd["sessions-overtaken"] += 1
             session = self._begin(msisdn, normal_code(message), now)
             return Place(session.token, session.code, "new")
         if ussd_type in _OVER:
             if session is None:
+                self.odd["sessions-over-before"] += 1
                 return _UNKNOWN_OVER
             self._end(msisdn)
             return Place(session.token, session.code, "over")
         if session is None:  # begun before we started, or older than our timeout: the gateway knows better
+            self.odd["sessions-adopted"] += 1
             session = self._begin(msisdn, None, now)
             return Place(session.token, None, "adopted")
         self._touch(msisdn, session, now)

@@ -29,6 +29,17 @@ def test_answers_keep_token_and_code(table):
     assert table.inbound(ANN, "2", "yes", 10) == Place("t1", "*120*666#", "open")
 
 
+def test_what_does_not_fit_the_sessions_that_are_known_is_counted(table):
+    table.inbound(ANN, "1", "*1#", 0)
+    table.inbound(ANN, "2", "yes", 1)
+    assert table.odd == {}
+    table.inbound(ANN, "1", "*2#", 2)
+    table.inbound(ANN, "3", "Done", 3)
+    table.inbound(ANN, "4", "Timeout", 4)
+    table.inbound(ANN, "2", "hello?", 5)
+    assert table.odd == {"sessions-overtaken": 1, "sessions-over-before": 1, "sessions-adopted": 1}
+
+
 @pytest.mark.parametrize("ussd_type", ["3", "4"])
 def test_an_end_from_the_subscriber_closes_and_still_names_the_session(table, ussd_type):
     table.inbound(ANN, "1", "*1#", 0)
