@@ -146,6 +146,8 @@ def test_many_events_wait_for_a_few_hooks_and_what_finds_no_room_is_counted(host
     wait_until(lambda: len(made.children()) == 4, "four of them")
     made.send(1000)
     assert made.dropped() == 900, "at once: nobody waits for a hook"
+    made.send(0)
+    assert made.dropped() == 900
     assert len(made.children()) == 4
     (tmp_path / "go").touch()
     made.end()
