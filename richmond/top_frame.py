@@ -129,7 +129,7 @@ def frame(view: View, history: History, width: int, height: int) -> RenderableTy
     parts: list[RenderableType] = [*head, *notes, Text(""), _class_table(view, classes, history, width), Text("")]
     parts.append(_slot_table(view, shown))
     if rest > 0:
-        parts.append(Text(f"... {len(slots) - len(shown)} more workers", style="dim"))
+        parts.append(Text(f"... {len(slots) - len(shown)} more workers", style="dim", no_wrap=True))
     return Group(*parts, *foot)
 
 

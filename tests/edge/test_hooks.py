@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fleet import wait_until
+from fleet import is_running, wait_until
 
 HERE = Path(__file__).parent
 
@@ -132,8 +132,9 @@ def test_only_sh_c_is_a_shell(host, command, words):
 def test_one_that_takes_too_long_is_killed_with_all_that_it_has_started(host):
     made = host("sh -c 'sleep 1000 & sleep 1000'", hook_timeout=0.3)
     made.send()
+    pids = [process.pid for process in wait_until(lambda: [c for c in made.children() if c.name() == "sleep"], "it")]
     wait_until(lambda: "took longer than hook-timeout = 0.3 s" in made.log, "its end")
-    wait_until(lambda: not made.children(), "its children's end")
+    wait_until(lambda: not any(is_running(pid) for pid in pids), "its children's end")
     made.send()
     assert made.dropped() == 0
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -153,6 +153,7 @@ def test_the_selection_moves_and_stays_within_the_classes():
     st.integers(20, 200), st.integers(12, 60), st.integers(0, 30), st.integers(0, 40), st.integers(0, 29),
     st.integers(0, 20),
 )  # fmt: skip
+@example(20, 12, 28, 36, 0, 0)
 def test_it_fits_any_terminal_and_shows_the_selected_class(width, height, classes, workers, selected, problems):
     names = [f"Class{number}" for number in range(classes)]
     shown = snapshot(
