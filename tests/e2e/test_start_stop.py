@@ -216,7 +216,11 @@ def test_a_second_sigterm_ends_it_at_once(install):
 
 def connected(installation: Installation, pid: int) -> bool:
     """Whether the process has a unix socket of its own open."""
-    return any(str(fd.readlink()).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(fd.readlink()))
+    return any(name.startswith("socket:") for name in found)
 
 
 def test_the_stop_timeout_ends_a_handler_that_hangs(install):
