@@ -105,6 +105,12 @@ class Broker:
         for account in self._accounts.values():
             self._begin(account)
 
+    def stuck(self) -> str:
+        """For a watchdog, now and then: who does not take the turn that was asked for; empty: everybody does."""
+        now = time.monotonic()
+        names = [f"the gateway of {a.name}" for a in self._accounts.values() if a.gateway.stuck(now)]
+        return ", ".join(names if self._amqp.alive else [*names, "the link to RabbitMQ"])
+
     def stop_reading(self) -> None:
         """Take nothing more from the gateways; replies still go out."""
         for account in self._accounts.values():

@@ -28,6 +28,7 @@ _UNSENT_BYTES = 1 << 20  # lines of our own that a gateway does not take: then w
 _LINK_EVENTS = (Ack, Nack, RemoteLogout)
 _LATE_S = 1.0  # a deadline missed by more: this process was stopped, and unread answers may wait in the socket
 _FAILED_S = 1.0  # after a failure of our own: no hot loop
+_TURN_S = 15.0  # beside dialling, a turn may wait for RabbitMQ to end a consumer
 _LAST_WORDS_S = 2.0  # from our logout to the end of file
 # Beside the link check, which notices in two minutes; these say so to firewalls, and notice a host that vanished.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -88,6 +89,7 @@ class Gateway:
         self._paused = False
         self._renewed: SsmiSettings | None = None
         self._driver: Any = None
+        self._owes_since: float | None = None  # a turn, to who looks after it
         self._logged = (self.link.state, "")
 
     @property
@@ -113,6 +115,12 @@ class Gateway:
     def resume(self) -> None:
         """There is room again."""
         self._room.set()
+
+    def stuck(self, now: float) -> bool:
+        """Ask the driver for a turn; True: it has owed one for longer than anything that it does may take."""
+        self._owes_since = since = self._owes_since or now
+        self._wake.set()
+        return now - since > self._settings.login_timeout_s + _TURN_S
 
     def poke(self) -> None:
         """Have the driver call `reconcile`."""
@@ -155,6 +163,7 @@ class Gateway:
 
     def _turn(self) -> None:
         """Until something happens, and what it asks for."""
+        self._owes_since = None
         self._note_state()
         self._owner.reconcile(self.up)
         deadline = self._deadline()

@@ -116,6 +116,7 @@ def start(ini: Path) -> None:
 
     monkey.patch_all()
     from richmond.banner import banner
+    from richmond.sd_notify import Notifier
     from richmond.supervisor.installation import prepare
     from richmond.supervisor.master import Master
 
@@ -133,7 +134,7 @@ def start(ini: Path) -> None:
         say(f"{why}: richmond stops, once what is in hand is done. Another Ctrl-C or SIGTERM ends it at once.")
 
     say(f"richmond {richmond.__version__} starts, as {ini} says ...")
-    code = Master(settings, logs, on_up, on_stop).run()
+    code = Master(settings, logs, on_up, on_stop, Notifier(os.environ)).run()
     say("richmond has stopped.")
     sys.exit(code)
 

@@ -86,6 +86,11 @@ class Client:
         self._manager.start()
 
     @property
+    def alive(self) -> bool:
+        """Whether somebody sees to the connection, which may be away. Before the start and after the end, nobody need."""
+        return self._manager.is_alive() or self._manager.ident is None or self._stop
+
+    @property
     def state(self) -> LinkState:
         return self._state
 

@@ -19,10 +19,12 @@ from gevent.socket import wait_read
 
 from richmond import log
 from richmond.config_describe import MASK
-from richmond.log_files import LogFiles
+from richmond.log_files import LogFiles, file_of
 from richmond.log_lines import OUTPUT, Entry
 from richmond.log_pipe import Splitter, open_pipe
 from richmond.settings import Settings
+from richmond.supervisor import fleet as f
+from richmond.supervisor import jobs
 
 READ_BYTES = 64 << 10
 BYTES_PER_S = 1 << 20  # over all pipes: some 20,000 lines, a tenth of a core
@@ -63,6 +65,27 @@ class Capture:
         self._readers.add(reader)
         reader.rawlink(self._readers.discard)
         return write, mark
+
+    def order(self, action: f.Spawn, settings: Settings) -> tuple[jobs.WorkerJob, int | None]:
+        """What the spawner is told of a worker, and its pipe, which `Spawner.spawn` closes."""
+        output, mark = self.open(action.slot, marked=True)
+        places = settings.richmond
+        job = jobs.WorkerJob(
+            slot=action.slot,
+            generation=action.generation,
+            row=action.row,
+            worker=action.spec,
+            amqp=settings.amqp,
+            workers_path=places.workers_path,
+            orphan_timeout_s=places.orphan_timeout_s,
+            accounts=tuple(account.name for account in settings.accounts),
+            log=file_of(places, action.spec.name),
+            log_mark=mark,
+            log_level=places.log_level,
+            log_messages=places.log_messages,
+            log_format=places.log_format,
+        )
+        return job, output
 
     def close(self, timeout_s: float) -> None:
         """Read what is left of processes that have ended. Those that live on are not heard any more."""

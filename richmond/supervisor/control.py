@@ -49,8 +49,11 @@ class ControlServer:
         self._clients: list[gevent.Greenlet] = []  # oldest first
         self._asked: set[gevent.Greenlet] = set()  # those whose request is being handled
 
-    def start(self) -> None:
-        """The caller holds the installation's lock: a socket that is there already belongs to nobody."""
+    def start(self) -> gevent.Greenlet:
+        """The caller holds the installation's lock: a socket that is there already belongs to nobody.
+
+        Returns who lets clients in, and never ends by himself.
+        """
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
@@ -61,6 +64,7 @@ class ControlServer:
         listener.listen(128)
         self._listener = listener
         self._acceptor = gevent.spawn(self._accept, listener)
+        return self._acceptor
 
     def refuse(self) -> None:
         """Take no more clients and remove the socket; who is connected already is still answered."""

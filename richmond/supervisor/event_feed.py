@@ -48,8 +48,10 @@ class EventFeed:
         self._node_problem = ""
         self._looking: gevent.Greenlet | None = None
 
-    def start(self, fleet: Callable[[], f.Fleet]) -> None:
+    def start(self, fleet: Callable[[], f.Fleet]) -> gevent.Greenlet:
+        """Returns who looks, and never ends by himself."""
         self._looking = gevent.spawn(self._look_on, fleet)
+        return self._looking
 
     def stop(self) -> None:
         """Nothing more happens: whoever follows is told so."""

@@ -17,26 +17,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
-from gevent.event import AsyncResult
 from gevent.queue import Empty, Queue
 
 import richmond.log
 from richmond import linux
 from richmond.errors import RichmondError
-from richmond.log_files import LAST_WORDS_S, LogFiles, file_of
+from richmond.log_files import LAST_WORDS_S, LogFiles
 from richmond.scoreboard import Scoreboard
+from richmond.sd_notify import Notifier
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, watch
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
 from richmond.supervisor.event_feed import EventFeed
+from richmond.supervisor.heartbeat import Heartbeat, Pulse
 from richmond.supervisor.hooks import Hooks
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.pidfile import PidFile
 from richmond.supervisor.poison import Deaths
 from richmond.supervisor.processes import Spawner
 from richmond.supervisor.report import Reporter
+from richmond.supervisor.requests import Requests
 from richmond.supervisor.services import Services
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Master:
         logs: LogFiles,
         on_up: Callable[[status.Snapshot], None] | None = None,
         on_stop: Callable[[str], None] | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._settings = settings  # as the ini gives them; the fleet has them resolved
         self._capture = Capture(logs, settings)
@@ -86,8 +89,7 @@ class Master:
         self._on_stop = on_stop
         self._inbox: Queue[Any] = Queue()
         self._fleet = plan.begin(settings)
-        self._answers: dict[int, AsyncResult[dict[str, Any]]] = {}
-        self._requests = 0
+        self._requests = Requests(self._inbox.put)
         self._stop_requests: set[int] = set()
         self._early: list[_Reload] = []  # asked for before the services were there
         self._hangup_waits = False
@@ -102,6 +104,7 @@ class Master:
         self._feed = EventFeed(self._services, self._reporter)
         self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
         self._feed.listeners.append(self._hooks.on_event)
+        self._heart = Heartbeat(notifier or Notifier({}), self._services)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None
 
@@ -118,12 +121,13 @@ class Master:
         try:
             self._reporter.restore()
             linux.become_subreaper()
-            self._control.start()
+            accepting = self._control.start()
             self._spawner = Spawner(self._board, self._inbox.put, lambda process: self._capture.open(process)[0])
             self._spawner.start()
             bring_up = gevent.spawn(self._bring_up)
             sampling = gevent.spawn(self._sample)
-            self._feed.start(lambda: self._fleet)
+            looking = self._feed.start(lambda: self._fleet)
+            self._heart.start(self._inbox.put, lambda: self._fleet, [sampling, looking, accepting])
             log.info("master %d started with %s", os.getpid(), self._settings.path)
             self._feed.tell("master", f"master {os.getpid()} started with {self._settings.path}", pid=os.getpid())
             try:
@@ -136,10 +140,10 @@ class Master:
             self._feed.stop()
             pid_file.release()
             # Only now, so that whoever has asked for the stop may start another one at once.
-            for request in list(self._answers):
-                text = "richmond has stopped"
-                done = request in self._stop_requests
-                self._answer(request, {"ok": True, "text": text} if done else protocol.failure(text))
+            text = "richmond has stopped"
+            self._requests.close(
+                lambda request: {"ok": True, "text": text} if request in self._stop_requests else protocol.failure(text)
+            )
             self._control.stop()
         if self._broken is not None:
             raise self._broken
@@ -150,7 +154,9 @@ class Master:
     def _loop(self) -> None:
         while not (self._stopping and plan.gone(self._fleet)):
             event = self._next()
-            if isinstance(event, _Stop):
+            if isinstance(event, Pulse):
+                event.turned()
+            elif isinstance(event, _Stop):
                 self._stop(event)
             elif isinstance(event, _Reload):
                 self._reload(event)
@@ -212,35 +218,16 @@ class Master:
         assert self._spawner is not None
         match action:
             case f.Spawn():
-                output, mark = self._capture.open(action.slot, marked=True)
-                self._spawner.spawn(self._job(action, mark), output)
+                self._spawner.spawn(*self._capture.order(action, self._fleet.settings))
             case f.Kill(slot, pid, number):
                 self._condemn_in_time(slot, pid)
                 self._spawner.kill(slot, pid, number)
             case f.Log(level, text):
                 log.log(logging.getLevelName(level.upper()), "%s", text)
             case f.Reply(request, ok, text, usage):
-                self._answer(request, {"ok": True, "text": text} if ok else protocol.failure(text, usage))
+                self._requests.answer(request, {"ok": True, "text": text} if ok else protocol.failure(text, usage))
             case f.RestartSpawner():
                 self._spawner.start()
-
-    def _job(self, action: f.Spawn, mark: str) -> jobs.WorkerJob:
-        settings = self._fleet.settings
-        return jobs.WorkerJob(
-            slot=action.slot,
-            generation=action.generation,
-            row=action.row,
-            worker=action.spec,
-            amqp=settings.amqp,
-            workers_path=settings.richmond.workers_path,
-            orphan_timeout_s=settings.richmond.orphan_timeout_s,
-            accounts=tuple(account.name for account in settings.accounts),
-            log=file_of(settings.richmond, action.spec.name),
-            log_mark=mark,
-            log_level=settings.richmond.log_level,
-            log_messages=settings.richmond.log_messages,
-            log_format=settings.richmond.log_format,
-        )
 
     # Start, stop, reload.
 
@@ -253,7 +240,7 @@ class Master:
     def _announce(self) -> None:
         if self._on_up is None or self._stopping or not self._fleet.started:
             return
-        if all(cls.settled for cls in self._fleet.classes.values()):
+        if all(cls.settled or cls.count(State.FATAL) for cls in self._fleet.classes.values()):
             on_up, self._on_up = self._on_up, None
             gevent.spawn(self._say_up, on_up)
 
@@ -263,6 +250,7 @@ class Master:
             while not self._services.linked():
                 gevent.sleep(0.02)
         self._feed.tell("master", "everything is up")
+        self._heart.ready()
         on_up(self._reporter.snapshot(self._fleet))
         gc.collect()
         gc.freeze()  # else the collector walks over all of it again and again, while messages wait
@@ -277,6 +265,7 @@ class Master:
             self._drain_deadline = None
         else:
             self._feed.tell("master", f"stopping: {event.why}", reason=event.why)
+            self._heart.stopping(event.why)
             if self._on_stop is not None:
                 self._on_stop(event.why)
             self._drain_deadline = time.monotonic() + self._settings.richmond.stop_timeout_s
@@ -302,6 +291,8 @@ class Master:
         ending.rawlink(self._inbox.put)
         while not ending.ready():
             event = self._inbox.get()
+            if isinstance(event, Pulse):
+                event.turned()
             if isinstance(event, _Stop) and not event.patient and not hurried:
                 log.info("%s: ending at once", event.why)
                 hurried = True
@@ -319,14 +310,19 @@ class Master:
         if event.request is None:
             self._hangup_waits = False
         if self._stopping:
-            self._answer(event.request, protocol.failure("richmond is stopping"))
+            self._requests.answer(event.request, protocol.failure("richmond is stopping"))
             return
         if not self._fleet.started:
             self._early.append(event)
             return
         if event.dry_run:
-            self._answer(event.request, self._rehearse())
+            self._requests.answer(event.request, self._rehearse())
             return
+        self._heart.reloading()
+        self._take_over(event)
+        self._heart.reloaded()
+
+    def _take_over(self, event: _Reload) -> None:
         richmond.log.reopen()
         try:
             given, notes = ini.read(self._settings)
@@ -338,7 +334,7 @@ class Master:
             for line in problem.splitlines():
                 log.error("not reloaded, the running configuration stays: %s", line)
             self._feed.tell("reload", f"not reloaded: {problem}", "error", reason=problem)
-            self._answer(event.request, protocol.failure(f"nothing was changed:\n{problem}", usage=True))
+            self._requests.answer(event.request, protocol.failure(f"nothing was changed:\n{problem}", usage=True))
             return
         self._reporter.last_reload_error = ""
         self._reporter.settings = self._settings = given
@@ -365,35 +361,22 @@ class Master:
             case protocol.GetStatus():
                 return {"ok": True, "status": status.to_dict(self._reporter.snapshot(self._fleet))}
             case protocol.Scale(worker, count, wait):
-                return self._ask(lambda number: f.Scale(number, worker, count, wait))
+                return self._requests.ask(lambda number: f.Scale(number, worker, count, wait))
             case protocol.Restart(name, wait):
-                return self._ask(lambda number: f.Restart(number, name, wait))
+                return self._requests.ask(lambda number: f.Restart(number, name, wait))
             case protocol.Reload(wait, dry_run):
-                return self._ask(lambda number: _Reload(number, wait, dry_run))
+                return self._requests.ask(lambda number: _Reload(number, wait, dry_run))
             case protocol.Trace(msisdn):
                 return {"ok": True, "messages": self._services.trace(msisdn)}
             case protocol.Events():
                 return self._feed.answer(request)
             case protocol.Stop(keep_node):
                 # answered at the very end, so that `richmond stop` returns when all is over
-                return self._ask(lambda number: self._asked_to_stop(number, keep_node))
+                return self._requests.ask(lambda number: self._asked_to_stop(number, keep_node))
 
     def _asked_to_stop(self, number: int, keep_node: bool) -> _Stop:
         self._stop_requests.add(number)
         return _Stop("richmond stop", patient=True, keep_node=keep_node)
-
-    def _ask(self, event: Callable[[int], Any]) -> dict[str, Any]:
-        self._requests += 1
-        answer: AsyncResult[dict[str, Any]] = AsyncResult()
-        self._answers[self._requests] = answer
-        self._inbox.put(event(self._requests))
-        found: dict[str, Any] = answer.get()
-        return found
-
-    def _answer(self, request: int | None, answer: dict[str, Any]) -> None:
-        """None: a signal, nobody asks."""
-        if request in self._answers:
-            self._answers.pop(request).set(answer)
 
     # Samples.
 

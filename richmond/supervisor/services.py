@@ -136,6 +136,13 @@ class Services:
         status = self.broker.status()
         return status.amqp.state == "up" and all(account.link.state == "up" for account in status.accounts)
 
+    def stuck(self) -> str:
+        """For a watchdog: what makes no progress although it should; empty: nothing."""
+        parts = [self.broker.stuck()] if self.broker is not None else []
+        if self.queues is not None and not self.queues.alive:
+            parts.append("the look at the queues")
+        return ", ".join(filter(None, parts))
+
     def depths(self, names: list[str], timeout_s: float) -> dict[str, tuple[int, int]]:
         """name -> (ready, consumers); empty while RabbitMQ does not answer."""
         if self.queues is None or self.queues.state.name not in ("up", "blocked"):
