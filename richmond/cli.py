@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +16,7 @@ from richmond import cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_t
 from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
-from richmond.supervisor.status import Snapshot, from_dict, healthy
+from richmond.supervisor.status import from_dict, healthy
 
 CALL_TIMEOUT_S = 10.0
 STATUS_TIMEOUT_S = 5.0
@@ -103,40 +102,23 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Run everything, in the foreground.")
+@cli.command(short_help="Run everything.")
 @_ini_option
-def start(ini: Path) -> None:
+@click.option("--daemon", is_flag=True, help="Return when all is up, and go on in the background.")
+def start(ini: Path, daemon: bool) -> None:
     """Run the installation in the foreground, until Ctrl-C, SIGTERM or `richmond stop`.
+
+    With --daemon it returns once everything is up (exit code 0), or says why it is not (1); under systemd use
+    deploy/richmond.service instead.
 
     \b
     richmond start -c etc/richmond.ini
+    richmond start --daemon
     kill -HUP `cat var/richmond.pid`         reload, as `richmond reload`
     """
-    from gevent import monkey
+    from richmond import starting
 
-    monkey.patch_all()
-    from richmond.banner import banner
-    from richmond.sd_notify import Notifier
-    from richmond.supervisor.installation import prepare
-    from richmond.supervisor.master import Master
-
-    settings = _load(ini)
-    logs = prepare(settings)
-
-    def say(text: str) -> None:
-        with suppress(OSError):  # the terminal may have gone; that is no reason to end
-            click.echo(text)
-
-    def on_up(snapshot: Snapshot) -> None:
-        say(banner(snapshot, settings, _default_ini()))
-
-    def on_stop(why: str) -> None:
-        say(f"{why}: richmond stops, once what is in hand is done. Another Ctrl-C or SIGTERM ends it at once.")
-
-    say(f"richmond {richmond.__version__} starts, as {ini} says ...")
-    code = Master(settings, logs, on_up, on_stop, Notifier(os.environ)).run()
-    say("richmond has stopped.")
-    sys.exit(code)
+    sys.exit(starting.run(ini, _load(ini), _default_ini(), daemon))
 
 
 @cli.command(short_help="End everything, in order.")

@@ -87,7 +87,7 @@ class Client:
 
     @property
     def alive(self) -> bool:
-        """Whether somebody sees to the connection, which may be away. Before the start and after the end, nobody need."""
+        """Whether somebody sees to the connection, be it up or not. Before the start and after the end nobody need."""
         return self._manager.is_alive() or self._manager.ident is None or self._stop
 
     @property
