@@ -30,6 +30,7 @@ from richmond.supervisor import fleet as f
 from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, watch
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
+from richmond.supervisor.dump import dump
 from richmond.supervisor.event_feed import EventFeed
 from richmond.supervisor.heartbeat import Heartbeat, Pulse
 from richmond.supervisor.hooks import Hooks
@@ -115,6 +116,7 @@ class Master:
             gevent.signal_handler(number, self._inbox.put, _Stop(signal.Signals(number).name))
         gevent.signal_handler(signal.SIGHUP, self._hang_up)
         gevent.signal_handler(signal.SIGUSR1, richmond.log.reopen)
+        gevent.signal_handler(signal.SIGUSR2, self._dump)
         pid_file = PidFile(self._settings.richmond.pid_file)
         if pid_file.acquire():
             log.warning("the last master died without cleaning up: taking over what it left")
@@ -351,6 +353,11 @@ class Master:
         event = f.Reloaded(self._services.resolve(given), ini.hashes(self._fleet), notes=notes)
         after, _ = plan.step(self._fleet, event, time.monotonic(), 0.0)
         return {"ok": True, "text": reloading.changes(self._fleet, after, notes)}
+
+    def _dump(self) -> None:
+        """SIGUSR2."""
+        for text in dump(self._fleet, self._services, self._inbox.qsize()):
+            log.info("%s", text)
 
     # Requests, in the greenlet of their connection.
 
