@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.live import Live
 
 from richmond.errors import RichmondError
@@ -81,6 +81,8 @@ class Top:
         return Live(console=self._console, screen=True, auto_refresh=False, vertical_overflow="crop")
 
     def _frame(self) -> RenderableType:
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())  # whatever $COLUMNS says: it may be resized
+        self._console.size = ConsoleDimensions(columns, lines)
         return frame(self._view, self._history, self._console.width, self._console.height)
 
     def _fetch(self) -> None:

@@ -167,7 +167,8 @@ def _class_table(view: View, classes: Sequence[WorkerClass], history: History, w
     numbers = ("running", "depth", "rate/s", "failed")
     longest = max((len(cls.name) for cls in classes), default=0)
     sparks = max(0, min(_SPARKS, (width - longest - 50) // 3))
-    graphs = ("depth, minutes"[:sparks], "rate"[:sparks], "workers"[:sparks]) if sparks >= 5 else ()
+    names = ("depth trend", "rate trend", "workers trend")
+    graphs = tuple(name[:sparks] for name in names) if sparks >= len("workers") else ()
     table = _table("", "class", *numbers, *graphs, right=numbers)
     for cls in classes:
         points = history.points(cls.name)

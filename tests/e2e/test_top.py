@@ -17,7 +17,8 @@ class Screen(Terminal):
 
     def __init__(self, richmond, *prefix, columns=120, lines=40):
         command = [*prefix, *richmond.command("top")]
-        super().__init__(command, richmond.directory, richmond.environ, columns, lines)
+        environ = {**richmond.environ, "COLUMNS": "33"}  # as an old shell may have left it
+        super().__init__(command, richmond.directory, environ, columns, lines)
 
     def now(self):
         """The last frame that is whole, without colours."""
@@ -101,7 +102,7 @@ def test_it_may_be_there_before_the_master(install):
 
 def test_it_follows_the_size_of_the_terminal(richmond):
     with Screen(richmond) as screen:
-        screen.shows("EchoWorker:1", "workers  ")
+        screen.shows("EchoWorker:1", "workers trend")
         screen.resize(40, 12)
         until("a small frame", lambda: len(screen.now().rstrip("\n").split("\n")) <= 12)
         screen.shows("EchoW", "more workers")
@@ -118,7 +119,7 @@ def test_in_a_pipe_or_on_a_dumb_terminal_it_prints_one_frame_and_ends(richmond):
     assert "\x1b" not in done.stdout
     assert "EchoWorker:1" in done.stdout
     assert "q quit" not in done.stdout
-    with Screen(richmond, "env", "TERM=dumb") as screen:
+    with Screen(richmond, "env", "TERM=dumb", "COLUMNS=120") as screen:
         assert screen.end() == 0
         assert "EchoWorker:1" in screen.text
         assert b"\x1b[H" not in screen._output
