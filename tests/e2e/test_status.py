@@ -46,9 +46,11 @@ def test_table_and_json_have_the_same_facts(install):
     quiet = (0, None)
     richmond.wait(
         "two samples of nothing",
-        lambda s: s.queues[0].in_rate == 0
-        and s.classes[0].handled == 3
-        and all(queue.in_rate in quiet and queue.out_rate in quiet for queue in s.queues),
+        lambda s: (
+            s.queues[0].in_rate == 0
+            and s.classes[0].handled == 3
+            and all(queue.in_rate in quiet and queue.out_rate in quiet for queue in s.queues)
+        ),
     )
     code, facts = as_json(richmond)
     table = richmond.run("status")
