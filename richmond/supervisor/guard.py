@@ -26,17 +26,17 @@ def hold_back(fleet: Fleet, actions: list[Action], now: float) -> Result:
             passed.append(action)
             continue
         cls, slot = found
-        due = now
-        if not slot.reserved:
-            until = max(fleet.starts_until, now)
-            due = until - (fleet.settings.richmond.max_workers - 1) / STARTS_PER_S
-            fleet = replace(fleet, starts_until=until + 1 / STARTS_PER_S)
+        turn = slot.reserved
+        if turn < now:  # it has none, or a master that was stopped has let it pass
+            turn = max(fleet.starts_until, now) + 1 / STARTS_PER_S
+            fleet = replace(fleet, starts_until=turn)
+        due = turn - fleet.settings.richmond.max_workers / STARTS_PER_S
         if due > now:
             error = slot.last_error or HELD
-            after = replace(slot, state=State.BACKOFF, since=now, due=due, reserved=True, last_error=error)
+            after = replace(slot, state=State.BACKOFF, since=now, due=due, reserved=turn, last_error=error)
             passed.append(Log("warning", f"{slot.name} {slot.state} -> {after.state}: {HELD}"))
         else:
-            after = replace(slot, reserved=False)
+            after = replace(slot, reserved=0.0)
             passed.append(action)
         fleet = fleet.put(replace(cls, slots=tuple(after if s is slot else s for s in cls.slots)))
     return fleet, passed

@@ -56,7 +56,7 @@ class Slot:
     last_error: str = ""
     traceback: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # site files that it imported: path -> SHA-256
-    reserved: bool = False  # BACKOFF, until its turn to start has come: see guard.py
+    reserved: float = 0.0  # it waits for its turn to start, which holds until then: see guard.py
     draw: float = 0.0  # 0 to 1, the worker's own
     leaving: str = ""  # why a fresh one takes its place
     keeps_place: bool = False  # STOPPING, and until it has gone it counts as one of those that are wanted

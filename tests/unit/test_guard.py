@@ -112,3 +112,25 @@ def test_after_a_quiet_time_all_may_start_at_once_again(play):
     for slot in play.slots():
         play.crash(slot)
     assert len(play.take(f.Spawn)) == 5
+
+
+def test_turns_that_have_passed_while_the_master_was_stopped_are_not_made_up_for(exhausted):
+    exhausted.send(f.Scale(1, "FooBarWorker", 0, False))
+    exhausted.send(f.Scale(1, "EchoWorker", 8, False))
+    assert not exhausted.take(f.Spawn)
+    exhausted.now += 60
+    exhausted.send(f.Tick())
+    for slot in exhausted.slots("EchoWorker")[:6]:  # those that run, and some of those that start now
+        exhausted.crash(slot) if slot.pid else exhausted.send(jobs.SpawnFailed(slot.name, "no memory"))
+    assert 8 <= len(exhausted.take(f.Spawn)) <= 9  # it has taken a tenth of a second
+
+
+def test_one_that_is_asked_to_start_before_its_turn_waits_for_it_all_the_same(exhausted):
+    exhausted.send(f.Scale(1, "EchoWorker", 4, False))
+    held = exhausted.slots("EchoWorker")[3]
+    given_up = replace(held, state=State.FATAL, due=None)
+    cls = exhausted.fleet.classes["EchoWorker"]
+    exhausted.fleet = exhausted.fleet.put(replace(cls, slots=(*cls.slots[:3], given_up)))
+    exhausted.send(f.Scale(1, "EchoWorker", None, False))  # a clean slate
+    assert not exhausted.take(f.Spawn)
+    assert exhausted.slots("EchoWorker")[3].due == held.due

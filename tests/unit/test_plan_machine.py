@@ -1,4 +1,21 @@
-"""Whatever happens in whatever order, the fleet keeps its promises: a state machine with a played spawner."""
+"""Whatever happens in whatever order, the fleet keeps its promises: a state machine that plays the operating system.
+
+Its workers report or never do, ignore SIGTERM, hang, abort or do not, grow old, die at any moment: before the master
+knows their pid, with its signal on the way, together with their spawner. What holds at every step:
+
+ 1. No two slots share a name or a row of the scoreboard; no two processes live in one slot, or write to one row.
+ 2. A signal goes only to the process that is in the slot for which it is meant.
+ 3. A class has no more workers than its target, and one that takes over.
+ 4. All targets together fit into max-workers; each is within its class's bounds, unless the operator has pinned it.
+ 5. Once all news has arrived, a process that no slot knows has been told to end.
+ 6. A slot that waits for a process (to start, to end, to be killed) has a timer: it never waits for ever.
+ 7. No rollout, scaling or recycling drains a worker while fewer than the target would be left running.
+ 8. In any span of time, no more workers start than max-workers and ten for each second.
+ 9. A request is answered at most once, and a tick leaves nothing due, so that the master does not spin.
+
+And when all goes well for a long time: every class has exactly its target running, every one of them is responsive, no
+other process is left, every request has been answered; or, in a stop, nothing is left at all.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,24 +27,38 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from richmond import config
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs, plan, policy
+from richmond.supervisor import guard, jobs, plan, policy
 from richmond.supervisor.lifecycle import State
+from richmond.supervisor.liveness import Look
 
 BASE = config.load(Path(__file__).parents[2] / "etc/richmond.ini", {})
 MAX_WORKERS = 12
 NAMES = ("A", "B", "C")
-SIGKILL = 9
+SIGABRT, SIGKILL = 6, 9
+OLD = 1000  # messages: max-messages of all classes
 
 bounds = st.integers(0, 4).flatmap(
     lambda low: st.integers(low, 8).flatmap(lambda high: st.tuples(st.just(low), st.integers(low, high), st.just(high)))
 )
 classes = st.dictionaries(st.sampled_from(NAMES), st.tuples(bounds, st.sampled_from([5, 10])), min_size=1)
 
+rarely = st.sampled_from([False, False, False, True])
+
 
 def ini(chosen):
     """Valid settings, as the config lets them pass: the minima fit into max-workers (3 classes with min 4 at most)."""
     workers = tuple(
-        replace(BASE.workers[0], name=name, min=low, workers=start, max=high, prefetch=prefetch)
+        replace(
+            BASE.workers[0],
+            name=name,
+            min=low,
+            workers=start,
+            max=high,
+            prefetch=prefetch,
+            max_messages=OLD,
+            task_timeout_s=2.0,
+            liveness_interval_s=0.5,
+        )
         for name, ((low, start, high), prefetch) in chosen.items()
     )
     return replace(BASE, richmond=replace(BASE.richmond, max_workers=MAX_WORKERS), workers=workers)
@@ -39,9 +70,14 @@ class Process:
     slot: str
     row: int
     born: float
+    deaf: bool = False  # nothing but SIGKILL ends it
+    mute: bool = False  # it will never be ready
     told_to_end: bool = False
+    told_to_abort: bool = False
     orphan: bool = False  # its spawner has died
     ready: bool = False
+    hung_since: float | None = None
+    done: int = 0
 
 
 class FleetMachine(RuleBasedStateMachine):
@@ -59,12 +95,17 @@ class FleetMachine(RuleBasedStateMachine):
         self.requests = iter(range(10**6))
         self.asked = set()
         self.replies = Counter()
+        self.starts = []
+        self.step(f.AmqpChanged(True))
 
     # The master's hands.
 
     def step(self, event, jitter=0.5):
         self.now += 0.001
+        before = self.fleet
         self.fleet, actions = plan.step(self.fleet, event, self.now, jitter)
+        self.drains_nobody_who_is_needed(before)
+        self.starts += [self.now for action in actions if isinstance(action, f.Spawn)]
         for action in actions:
             match action:
                 case f.Spawn() if self.spawner:
@@ -76,6 +117,8 @@ class FleetMachine(RuleBasedStateMachine):
                     assert process is None or process.slot == slot
                     if process is not None and number == SIGKILL:
                         self.end(process, None, SIGKILL)
+                    elif process is not None and number == SIGABRT:
+                        process.told_to_abort = True
                     elif process is not None:
                         process.told_to_end = True
                 case f.RestartSpawner():
@@ -95,11 +138,11 @@ class FleetMachine(RuleBasedStateMachine):
     # What the spawner and the workers do.
 
     @precondition(lambda self: self.orders)
-    @rule()
-    def fork(self):
+    @rule(deaf=rarely, mute=rarely)
+    def fork(self, deaf, mute):
         order = self.orders.pop(0)
         assert order.slot not in {p.slot for p in self.living.values() if not p.orphan}, "two live in one slot"
-        process = Process(next(self.pids), order.slot, order.row, self.now)
+        process = Process(next(self.pids), order.slot, order.row, self.now, deaf, mute)
         assert order.row not in {p.row for p in self.living.values()}, "two write to one row"
         self.living[process.pid] = process
         self.wire.append(jobs.Forked(process.slot, process.pid))
@@ -113,7 +156,7 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(data=st.data(), files=st.sampled_from([{}, {"/site/a.py": "1"}, {"/site/a.py": "2"}]))
     def report_ready(self, data, files):
         process = self.some(data, self.living.values())
-        if not process.ready:
+        if not process.ready and not process.mute:
             process.ready = True
             self.wire.append(jobs.Ready(process.slot, process.pid, files))
 
@@ -122,10 +165,43 @@ class FleetMachine(RuleBasedStateMachine):
     def die(self, data, code):
         self.end(self.some(data, self.living.values()), code, SIGKILL if code is None else None)
 
-    @precondition(lambda self: any(p.told_to_end for p in self.living.values()))
+    @precondition(lambda self: any(p.told_to_end and not p.deaf for p in self.living.values()))
     @rule(data=st.data())
     def end_as_told(self, data):
-        self.end(self.some(data, [p for p in self.living.values() if p.told_to_end]), 0, None)
+        self.end(self.some(data, [p for p in self.living.values() if p.told_to_end and not p.deaf]), 0, None)
+
+    @precondition(lambda self: any(p.told_to_abort for p in self.living.values()))
+    @rule(data=st.data())
+    def abort_as_told(self, data):
+        self.end(self.some(data, [p for p in self.living.values() if p.told_to_abort]), None, SIGABRT)
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data())
+    def hang(self, data):
+        self.some(data, self.living.values()).hung_since = self.now
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), more=st.sampled_from([1, OLD]))
+    def handle_messages(self, data, more):
+        self.some(data, self.living.values()).done += more
+
+    @rule(in_hand=st.booleans(), stopped=st.booleans(), times=st.integers(1, 4))
+    def keep_looking(self, in_hand, stopped, times):
+        for _ in range(times):
+            self.look(in_hand, stopped, in_time=True)
+
+    @rule(in_hand=st.booleans(), stopped=st.booleans(), in_time=st.booleans())
+    def look(self, in_hand, stopped, in_time):
+        """The master looks: when it wanted to, or too early, or late because it was stopped itself."""
+        if in_time and self.fleet.look_due is not None:
+            self.now = max(self.now, self.fleet.look_due)
+        looks = {}
+        for process in self.living.values():
+            since = process.hung_since
+            began = since if in_hand else None
+            still = stopped and since is not None
+            looks[process.slot] = Look(process.pid, since or self.now, began, process.done, still, 1 << 20)
+        self.step(f.Looked(looks))
 
     @precondition(lambda self: self.living)
     @rule(data=st.data(), handler=st.booleans())
@@ -206,6 +282,25 @@ class FleetMachine(RuleBasedStateMachine):
 
     # What must hold.
 
+    def drains_nobody_who_is_needed(self, before):
+        ran = {s.pid for cls in before.classes.values() for s in cls.slots if s.state is State.RUNNING}
+        for cls in self.fleet.classes.values():
+            drained = [s for s in cls.slots if s.state is State.STOPPING and s.pid in ran and not s.doomed]
+            if not self.fleet.stopping and any(not s.keeps_place for s in drained):
+                assert cls.count(State.RUNNING) >= cls.target, cls
+
+    @invariant()
+    def starts_keep_to_the_rate(self):
+        for n, at in enumerate(self.starts):
+            most = MAX_WORKERS + guard.STARTS_PER_S * (self.now - at) + 1e-6
+            assert len(self.starts) - n <= most
+
+    @invariant()
+    def who_waits_for_a_process_has_a_timer(self):
+        waiting = (State.STARTING, State.STOPPING, State.BACKOFF)
+        for cls in self.fleet.classes.values():
+            assert all(s.due is not None for s in cls.slots if s.state in waiting or s.doomed), cls
+
     @invariant()
     def slots_have_names_and_rows_of_their_own(self):
         slots = [s for cls in self.fleet.classes.values() for s in cls.slots]
@@ -234,12 +329,27 @@ class FleetMachine(RuleBasedStateMachine):
         if self.wire:
             return
         known = {s.pid for cls in self.fleet.classes.values() for s in cls.slots}
-        assert all(p.told_to_end for p in self.living.values() if p.pid not in known)
+        assert all(p.told_to_end or p.told_to_abort for p in self.living.values() if p.pid not in known)
 
     @invariant()
     def nobody_is_answered_twice(self):
         assert all(count == 1 for count in self.replies.values())
         assert self.replies.keys() <= self.asked
+
+    @precondition(lambda self: self.spawner)
+    @rule(steps=st.integers(1, 3))
+    def all_goes_well(self, steps):
+        for _ in range(steps):
+            while self.orders:
+                self.fork(deaf=False, mute=False)
+            self.deliver_everything()
+            for process in list(self.living.values()):
+                if process.told_to_end and (process.orphan or not process.deaf):  # orphans are killed by processes.py
+                    self.end(process, 0, None)
+                elif not process.ready and not process.mute:
+                    process.ready = True
+                    self.wire.append(jobs.Ready(process.slot, process.pid, {}))
+            self.deliver_everything()
 
     def teardown(self):
         """Then all goes well for a long time."""
@@ -249,22 +359,13 @@ class FleetMachine(RuleBasedStateMachine):
         for _ in range(400):
             if not self.spawner and not self.wire:
                 break  # it died while stopping: no other is wanted
-            while self.orders:
-                self.fork()
-            self.deliver_everything()
-            for process in list(self.living.values()):
-                if process.told_to_end:
-                    self.end(process, 0, None)
-                elif not process.ready:
-                    process.ready = True
-                    self.wire.append(jobs.Ready(process.slot, process.pid, {}))
-            self.deliver_everything()
+            self.all_goes_well(1)
             if self.at_rest():
                 break
-            if not self.orders and not self.living.keys() - {
-                s.pid for cls in self.fleet.classes.values() for s in cls.slots if s.state is State.RUNNING
-            }:
-                self.now = max(self.now, plan.deadline(self.fleet) or self.now)
+            if not self.orders:
+                dues = [due for due in (plan.deadline(self.fleet), self.fleet.look_due) if due is not None]
+                self.now = max(self.now, min(dues, default=self.now))
+                self.look(in_hand=False, stopped=False, in_time=False)
                 self.tick()
         assert self.at_rest(), self.fleet
         assert self.replies.keys() == self.asked
@@ -280,7 +381,8 @@ class FleetMachine(RuleBasedStateMachine):
         if self.fleet.stopping:
             return plan.gone(self.fleet)
         slots = {s.pid for cls in self.fleet.classes.values() for s in cls.slots}
-        return all(cls.settled for cls in self.fleet.classes.values()) and slots == self.living.keys()
+        well = all(p.hung_since is None and p.done < OLD for p in self.living.values())
+        return well and all(cls.settled for cls in self.fleet.classes.values()) and slots == self.living.keys()
 
 
 TestFleet = FleetMachine.TestCase
