@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from richmond.supervisor import lifecycle
 from richmond.supervisor.fleet import Action, Fleet, Log, Result, Spawn
 from richmond.supervisor.lifecycle import State
+from richmond.supervisor.reconcile import move
 
 STARTS_PER_S = 10.0
 HELD = f"held back: the fleet starts {STARTS_PER_S:g} workers a second, after a first burst of max-workers"
 
 
 def hold_back(fleet: Fleet, actions: list[Action], now: float) -> Result:
-    """`actions`, without the starts that come too early; their slots have reserved theirs.
+    """`actions`, without the starts that come too early (their slots have reserved theirs) or were taken back.
 
     The generic cell rate algorithm: `fleet.starts_until` is when all starts so far would have been made at the rate.
     """
@@ -26,6 +28,11 @@ def hold_back(fleet: Fleet, actions: list[Action], now: float) -> Result:
             passed.append(action)
             continue
         cls, slot = found
+        if slot.state is not State.STARTING:  # stopped again in the same step
+            cls, more = move(cls, slot, lifecycle.SpawnFailed("it is not wanted any more"), now, 0.0)
+            fleet = fleet.put(cls)
+            passed += more
+            continue
         turn = slot.reserved
         if turn < now:  # it has none, or a master that was stopped has let it pass
             turn = max(fleet.starts_until, now) + 1 / STARTS_PER_S

@@ -53,15 +53,18 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
     stop(s for s in live if s.generation != cls.generation and s.state is not State.RUNNING)
     old = [s for s in cls.slots if s.state is State.RUNNING and s.generation != cls.generation]
     current = [s for s in live if s.generation == cls.generation]
-    stop(sorted(current, key=_first_to_go)[: max(0, len(current) - want)])
-
     running = sum(s.state is State.RUNNING for s in current)
+    coming = len(current) - running
     excess = min(len(old), max(0, running + len(old) - want))
     stop(sorted(old, key=lambda s: s.index)[:excess])  # lowest first: the next new one takes its number
 
+    surplus = max(0, len(current) - want)
+    if excess < len(old):  # the target has fallen: one that takes over is enough
+        surplus = max(surplus, min(coming, len(current) + len(old) - excess - want - 1))
+    stop(sorted(current, key=_first_to_go)[:surplus])
+
     missing = max(0, want - len(current))
     if old:
-        coming = sum(s.state is not State.RUNNING for s in current)
         missing = min(missing, max(want - len(current) - len(old), 0 if coming else 1))
     for _ in range(missing):
         fleet, slot = _free_slot(fleet.put(cls), cls, now)

@@ -134,3 +134,12 @@ def test_one_that_is_asked_to_start_before_its_turn_waits_for_it_all_the_same(ex
     exhausted.send(f.Scale(1, "EchoWorker", None, False))  # a clean slate
     assert not exhausted.take(f.Spawn)
     assert exhausted.slots("EchoWorker")[3].due == held.due
+
+
+def test_a_start_that_is_taken_back_in_the_same_step_is_none(play):
+    play.send(f.Restart(1, "EchoWorker", False))
+    play.take(f.Spawn)
+    old = [slot for slot in play.slots("EchoWorker") if slot.generation == 1]
+    play.crash(old[0])  # one of the old generation is not started again
+    assert old[0].name not in [slot.name for slot in play.slots()]
+    assert old[0].name not in [spawn.slot for spawn in play.take(f.Spawn)]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from richmond import config
 from richmond.supervisor import fleet as f
@@ -97,6 +97,12 @@ class FleetMachine(RuleBasedStateMachine):
         self.replies = Counter()
         self.starts = []
         self.step(f.AmqpChanged(True))
+
+    @initialize(up=st.sampled_from([True, True, False]))
+    def begin(self, up):
+        if up:
+            self.services_are_there()
+            self.all_goes_well(2)
 
     # The master's hands.
 
@@ -276,6 +282,7 @@ class FleetMachine(RuleBasedStateMachine):
         taken = policy.Sample(self.now, ready, 5, last.handled + 10, last.busy_s + busy)
         self.step(f.Sampled({name: taken}))
 
+    @precondition(lambda self: len(self.starts) > 15)  # late: nothing starts after it
     @rule(at_once=st.booleans())
     def shut_down(self, at_once):
         self.step(f.Shutdown(at_once))

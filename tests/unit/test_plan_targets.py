@@ -5,6 +5,7 @@ from fleet_play import INI, Play, load_in
 
 from richmond.supervisor import fleet as f
 from richmond.supervisor import jobs
+from richmond.supervisor.lifecycle import State
 
 
 @pytest.fixture
@@ -106,3 +107,15 @@ def test_workers_get_their_whole_start_timeout_once_rabbitmq_is_back(load):
     play.now += 10
     play.send(f.Tick())
     assert not play.take(f.Kill)
+
+
+def test_a_target_that_falls_in_the_middle_of_a_rollout_leaves_one_that_takes_over(load):
+    play = Play(load())
+    play.send(f.Scale(1, "EchoWorker", 2, False))
+    play.up()
+    play.send(f.Restart(2, "EchoWorker", False))
+    play.send(f.Scale(3, "EchoWorker", 6, False))
+    assert len(play.slots("EchoWorker")) == 6
+    play.send(f.Scale(4, "EchoWorker", 3, False))
+    stays = [slot for slot in play.slots("EchoWorker") if slot.state is not State.STOPPING]
+    assert [slot.generation for slot in stays] == [1, 1, 2, 2]
