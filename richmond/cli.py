@@ -12,8 +12,8 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_trace
-from richmond.errors import ControlError, NotRunning, RichmondError, UsageError
+from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_trace
+from richmond.errors import ConfigError, ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
 from richmond.supervisor.status import from_dict, healthy
@@ -222,7 +222,8 @@ def reload(ini: Path, dry_run: bool, wait: bool) -> None:
     """Take over the changed ini and changed worker code, as SIGHUP does; says what changed.
 
     An ini with a mistake in it changes nothing: what is wrong is said, with its line. Workers are replaced one by one.
-    Where new ones do not come up, the old ones serve on, and richmond status says why.
+    Where new ones do not come up, the old ones serve on, and richmond status says why. --dry-run also imports each
+    class, in a process of its own.
 
     \b
     richmond reload
@@ -231,6 +232,11 @@ def reload(ini: Path, dry_run: bool, wait: bool) -> None:
     """
     timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
     click.echo(_call(_find(ini), protocol.Reload(wait, dry_run), timeout_s)["text"])
+    if dry_run:
+        from richmond import preflight
+
+        if problems := preflight.import_problems(_load(ini)):
+            raise ConfigError(problems)
 
 
 @cli.command(short_help="Replace workers one by one.")
@@ -246,19 +252,6 @@ def restart(ini: Path, wait: bool, worker: str | None) -> None:
     """
     timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
     click.echo(_call(_find(ini), protocol.Restart(worker, wait), timeout_s)["text"])
-
-
-@cli.command(short_help="Validate the ini, print what it comes to.")
-@_ini_option
-def check(ini: Path) -> None:
-    """Validate the ini and print the effective settings, with passwords masked.
-
-    \b
-    richmond check -c etc/richmond.ini
-    """
-    from richmond import config
-
-    click.echo(config.describe(_load(ini)))
 
 
 @cli.command(short_help="A telephone in the terminal.")
@@ -304,6 +297,7 @@ def dial(
     )
 
 
+cli.add_command(_ini_option(cli_check.check))
 cli.add_command(_ini_option(cli_top.top))
 cli.add_command(_ini_option(cli_logs.logs))
 cli.add_command(_ini_option(cli_events.events))

@@ -44,6 +44,10 @@ class ControlError(RichmondError):
     """The master refused a request, or its answer made no sense."""
 
 
+class Unreachable(RichmondError):
+    """A server that the ini names does not answer, or refuses us."""
+
+
 class RabbitMQMissing(RichmondError):
     """No RabbitMQ server program on this host; the text says how to install it."""
 
