@@ -71,6 +71,10 @@ def _on_slot(fleet: Fleet, name: str, event: lifecycle.Event, now: float, jitter
         return fleet, []
     cls, slot = found
     cls, actions = move(cls, slot, event, now, jitter)
+    if slot.state is State.STARTING and slot.since < cls.reloaded:
+        # If that made it FATAL: it may have imported what its files were before, or one that was half written.
+        cls, more = revive(cls, now, jitter)
+        actions += more
     cls, more = spread_fatal(cls, now)
     fleet, rest = reconcile(fleet.put(cls), cls.spec.name, now)
     return fleet, actions + more + rest

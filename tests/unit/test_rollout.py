@@ -138,6 +138,23 @@ def test_a_second_reload_while_the_first_has_not_come_up_goes_back_to_those_that
     assert (pids(play), echo(play).spec) == (before, spec)
 
 
+def test_one_that_began_before_the_last_reload_and_cannot_be_imported_gets_another_chance(play, load):
+    """It has seen the files as they were before, or half written."""
+    before = pids(play)
+    play.send(f.Reloaded(load(), NEW))
+    play.fork_all()
+    play.send(f.Reloaded(load(), {"/site/echo.py": "newer"}))
+    (starting,) = [slot for slot in echo(play).slots if slot.state is State.STARTING]
+    play.crash(starting, code=3)
+    assert not echo(play).rolled_back
+    assert [spawn.slot for spawn in play.take(f.Spawn)] == [starting.name]
+    again = next(slot for slot in echo(play).slots if slot.name == starting.name)
+    play.send(jobs.Forked(again.name, 4711))
+    play.send(jobs.Exited(again.name, 4711, code=3))  # this one has no excuse
+    assert echo(play).rolled_back
+    assert pids(play) == before
+
+
 def test_with_no_old_worker_left_there_is_nothing_to_go_back_to(play, load):
     play.send(f.Reloaded(load(PREFETCH), OLD))
     for slot in echo(play).slots:
