@@ -6,7 +6,6 @@ Reads the ini and the files that it names; writes nothing.
 
 from __future__ import annotations
 
-import difflib
 import os
 import pwd
 import re
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from configobj import ConfigObj, Section
 from configobj.validate import ValidateError, Validator
 
-from richmond.config_checks import CHECKS, TAKES_EMPTY, variables
+from richmond.config_checks import CHECKS, TAKES_EMPTY, nearest, variables
 from richmond.config_describe import describe, key_of
 from richmond.config_rules import clashes
 from richmond.config_text import IniText, Problem, read
@@ -50,7 +49,6 @@ _WORKER = "__many__"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SOCKET_BYTES = 107  # sun_path, less its NUL: unix(7)
-_NEAR = 0.75  # of difflib: worksers, min-workers and start_timeout are near; timeout and limit are keys of their own
 
 _T = TypeVar("_T")
 
@@ -275,13 +273,13 @@ class _Loader:
 
     def _unknown_keys(self, section: str, given: Iterable[str], known: list[str]) -> None:
         for key in given:
-            near = _nearest(key, known)
+            near = nearest(key, known)
             text = f"did you mean {near}?" if near else f"valid are {', '.join(known)}"
             self._wrong(f"is an unknown key; {text}", section, key)
 
     def _own_keys(self, section: str, given: dict[str, str], known: list[str]) -> dict[str, str]:
         for key in given:
-            near = _nearest(key, known)
+            near = nearest(key, known)
             if near:
                 text = f"is an unknown key; did you mean {near}? If it is the class's own, put it below [[options]]"
                 self._wrong(text, section, key)
@@ -318,7 +316,7 @@ class _Loader:
                 else:
                     (accounts if kind == "ssmi" else workers).append(name)
             else:
-                near = _nearest(kind if colon else section, [*_SECTIONS, "worker"])
+                near = nearest(kind if colon else section, [*_SECTIONS, "worker"])
                 named = near == "worker" or (near == "ssmi" and colon)
                 hint = f"did you mean [{near}{':' + (name or 'NAME') if named else ''}]?" if near else ""
                 valid = f"valid are {', '.join(f'[{known}]' for known in _SECTIONS)}, [ssmi:NAME] and [worker:NAME]"
@@ -395,8 +393,3 @@ def _is_user(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _nearest(word: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(word.lower().replace("_", "-"), known, n=1, cutoff=_NEAR)
-    return found[0] if found else None

@@ -6,6 +6,7 @@ Each takes the text and returns the value, or raises ValidateError with what is 
 from __future__ import annotations
 
 import codecs
+import difflib
 import math
 import re
 import shlex
@@ -20,6 +21,7 @@ _SHORT_CODE = re.compile(r"[0-9]{2,15}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOOLEANS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_NEAR = 0.75  # of difflib: worksers, min-workers and start_timeout are near; timeout and limit are keys of their own
 _MAX_SECONDS = 7 * 86400.0
 _MIN_RATE, _MAX_RATE = 0.001, 100_000.0
 
@@ -259,3 +261,8 @@ def _quote(value: str) -> str:
 def _comment_hint(value: str) -> str:
     """People end a line with a comment; here everything after the = is the value, or passwords could not hold a #."""
     return " (a comment needs a line of its own)" if re.search(r"\s[#;]", value) else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(word.lower().replace("_", "-"), known, n=1, cutoff=_NEAR)
+    return found[0] if found else None
