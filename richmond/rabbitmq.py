@@ -51,6 +51,7 @@ _PROBE_INTERVAL_S = 0.05
 _TERM_AGAIN_S = 0.25
 _ADOPT_TIMEOUT_S = 15  # its master may have died while it was still starting
 _SILENT_GRACE_S = 2
+_DYING_S = 5  # a killed process loses its memory, by which we know it, some time before it closes its sockets
 _MEMORY_BYTES = 1 << 30
 _DISK_FREE_BYTES = 50_000_000
 
@@ -147,7 +148,7 @@ class PrivateNode:
         known = state.get("password")
         password = known if isinstance(known, str) else secrets.token_urlsafe(24)
         while True:
-            port = wanted if wanted and _is_free(wanted) else _free_port()
+            port = wanted if wanted and _is_free(wanted, _DYING_S if wanted == before else 0) else _free_port()
             if wanted and port != wanted:
                 if same_port:
                     raise RabbitMQError(f"private RabbitMQ node: its port {wanted} has been taken by somebody else")
@@ -385,7 +386,15 @@ def _write(path: Path, content: str, mode: int = 0o600) -> None:
         file.write(content)
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, wait_s: float = 0) -> bool:
+    """Whether a server may listen on `port`, now or within `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    while not (free := _can_listen(port)) and time.monotonic() < deadline:
+        time.sleep(_PROBE_INTERVAL_S)
+    return free
+
+
+def _can_listen(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as RabbitMQ does: TIME_WAIT is no hindrance
         try:

@@ -77,7 +77,7 @@ def gone(condition, deadline_s=15):
     return not condition()
 
 
-def test_a_node_serves_is_adopted_and_keeps_its_messages_over_a_stop(directory):
+def test_a_node_serves_is_adopted_and_keeps_its_messages_over_a_stop(directory, monkeypatch):
     node = PrivateNode(directory)
     info = node.start(60)
     assert not info.adopted
@@ -116,6 +116,7 @@ def test_a_node_serves_is_adopted_and_keeps_its_messages_over_a_stop(directory):
     with contextlib.closing(connection(info)) as amqp:
         assert amqp.channel().queue_declare("kept", passive=True).method.message_count == 1
     node.stop(30)
+    monkeypatch.setattr(rabbitmq, "_DYING_S", 0.2)
     with socket.create_server((info.host, info.port)), pytest.raises(RabbitMQError, match="taken by somebody else"):
         node.start(60, same_port=True)
 
@@ -130,6 +131,17 @@ def test_a_node_serves_is_adopted_and_keeps_its_messages_over_a_stop(directory):
             assert amqp.channel().queue_declare("kept", passive=True).method.message_count == 1
     finally:
         PrivateNode(moved).stop(10)
+
+
+def test_a_node_that_still_dies_keeps_its_port_for_the_next(directory):
+    """After a SIGKILL the kernel takes a process' memory, by which it is known, before it closes its sockets."""
+    info = PrivateNode(directory).start(60)
+    os.kill(info.pid, signal.SIGKILL)
+    assert gone(lambda: PrivateNode(directory).running())
+    assert gone(lambda: alive(info.pid))
+    with socket.create_server((info.host, info.port)) as not_yet_closed:
+        threading.Timer(0.3, not_yet_closed.close).start()
+        assert PrivateNode(directory).start(60, same_port=True).port == info.port
 
 
 def test_a_port_that_is_taken_is_replaced_and_the_log_says_so(directory, caplog):
