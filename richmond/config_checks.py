@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from configobj.validate import ValidateError
 
@@ -59,6 +60,18 @@ def _rate(value: str) -> float:
         )
     if number and not _MIN_RATE <= number <= _MAX_RATE:
         raise ValidateError(f"{value} is out of bounds; valid is 0 (no limit), or {_MIN_RATE:g} to {_MAX_RATE:.0f}")
+    return number
+
+
+def _fraction(value: str, low: str, high: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise ValidateError(f"{_quote(value)} is not a fraction{_comment_hint(value)}; valid is {low} to {high}")
+    if not float(low) <= number <= float(high):
+        raise ValidateError(f"{value} is out of bounds; valid is {low} to {high}")
     return number
 
 
@@ -115,6 +128,17 @@ def _host(value: str) -> str:
             f"{_quote(value)} is not a host{_comment_hint(value)}; valid is a name or an address, e.g. sms.example.com"
         )
     return value
+
+
+def _url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        valid = not value or (url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0)
+    except ValueError:
+        valid = False
+    if not valid or url.query or url.fragment or re.search(r"\s", value):  # it may hold a password: it is not shown
+        raise ValidateError("is not the URL of a server; valid is e.g. http://rabbit.example.com:15672")
+    return value.rstrip("/")
 
 
 def _name(value: str) -> str:
@@ -232,6 +256,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "integer": _integer,
     "seconds": _seconds,
     "rate": _rate,
+    "fraction": _fraction,
     "size": _size,
     "umask": _umask,
     "boolean": _boolean,
@@ -240,6 +265,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "text": _text,
     "path": _path,
     "host": _host,
+    "url": _url,
     "name": _name,
     "encoding": _encoding,
     "codes": _codes,
@@ -251,7 +277,18 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "on_fatal": _on_fatal,
 }
 # In the others an empty value means the default.
-TAKES_EMPTY = {"string", "text", "host", "codes", "short_codes", "keywords", "accounts", "environment", "command"}
+TAKES_EMPTY = {
+    "string",
+    "text",
+    "host",
+    "url",
+    "codes",
+    "short_codes",
+    "keywords",
+    "accounts",
+    "environment",
+    "command",
+}
 
 
 def _quote(value: str) -> str:

@@ -100,6 +100,8 @@ class AmqpSettings:
     tls_key: Path | None
     connect_timeout_s: float
     reconnect_max_s: float
+    # URL of the management API, perhaps with a user and password; empty: it is not asked. No connection depends on it.
+    management: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class WorkerSettings:
     rlimit_as: int | None = None  # bytes of address space
     environment_file: EnvironmentFile | None = None  # `environment` comes before it
     on_fatal: str = "none"  # or exit: the master ends; or a command that gets the event
+    weight: int = 1  # of its share of max-workers, where that is too little for all
+    target_utilisation: float = 0.7  # of a worker's time that handlers may take in the long run
 
     @property
     def is_default(self) -> bool:

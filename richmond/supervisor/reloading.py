@@ -26,7 +26,8 @@ from richmond.supervisor.targets import retarget
 
 _MASTERS_OWN = (  # fields of a class's settings that mean nothing to a worker that runs
     "codes", "short_codes", "keywords", "sms", "accounts", "more_option", "more_text",
-    "workers", "min", "max", "drain_target_s", "scale_down_s", "start_timeout_s", "start_retries", "stable_s",
+    "workers", "min", "max", "drain_target_s", "scale_down_s", "weight", "target_utilisation",
+    "start_timeout_s", "start_retries", "stable_s",
     "stop_timeout_s", "task_timeout_s", "max_messages", "max_age_s", "max_memory", "max_memory_hard",
     "on_fatal",
 )  # fmt: skip
@@ -153,7 +154,7 @@ def _why_replace(cls: WorkerClass, old: Settings, new: Settings, spec: WorkerSet
         return f"its settings have changed ({keys})"
     if [account.name for account in old.accounts] != [account.name for account in new.accounts]:
         return "there are other accounts"  # it sends by the queues of those that it knows
-    if keys := _changed_keys(old.amqp, new.amqp):
+    if keys := _changed_keys(replace(old.amqp, management=new.amqp.management), new.amqp):
         return f"[amqp] has changed ({keys})"
     if keys := _changed_keys(old.richmond, new.richmond, _OF_WORKERS):
         return f"[richmond] has changed ({keys})"

@@ -71,3 +71,34 @@ def test_what_cannot_be_is_said(load, richmond, worker, words):
 )
 def test_a_command_has_parts(command, parts):
     assert command_line(command) == parts
+
+
+def test_how_a_class_scales_has_defaults_and_bounds(load):
+    worker = load().workers[0]
+    assert (worker.weight, worker.target_utilisation, worker.drain_target_s) == (1, 0.7, 5)
+    worker = load(worker="weight = 3\ntarget-utilisation = 0.5\nmin = 0\nmax = 4").workers[0]
+    assert (worker.weight, worker.target_utilisation, worker.min, worker.max, worker.workers) == (3, 0.5, 0, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("worker", "words"),
+    [
+        ("weight = 0", "0 is out of bounds; valid is 1 to 1000"),
+        ("weight = much", "'much' is not a whole number from 1 to 1000"),
+        ("target-utilisation = 70 %", "'70 %' is not a fraction; valid is 0.1 to 0.95"),
+        ("target-utilisation = 1", "1 is out of bounds; valid is 0.1 to 0.95"),
+        ("target-utilization = 0.5", "did you mean target-utilisation?"),
+    ],
+)
+def test_how_a_class_cannot_scale_is_said(load, worker, words):
+    with pytest.raises(ConfigError) as e:
+        load(worker=worker)
+    assert words in str(e.value)
+
+
+@pytest.mark.parametrize("url", ["rabbit:15672", "ftp://rabbit", "http://", "http://rabbit:port", "http://a b"])
+def test_an_address_of_the_management_api_that_cannot_be_is_said_without_its_password(tmp_path, url):
+    ini = tmp_path / "richmond.ini"
+    ini.write_text(f"[amqp]\nmanagement = {url}\n[worker:EchoWorker]\n")
+    with pytest.raises(ConfigError, match="is not the URL of a server"):
+        config.load(ini, {})
