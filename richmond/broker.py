@@ -35,7 +35,8 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 
 import gevent
 
@@ -47,6 +48,7 @@ from richmond.broker_commons import Commons
 from richmond.broker_outlet import Outlet
 from richmond.broker_status import BrokerStatus, LinkStatus
 from richmond.broker_trace import Tracer
+from richmond.durations import NONE, Durations
 from richmond.journal import Journal
 from richmond.opt_out import OptOut
 from richmond.session_store import SessionStore
@@ -171,6 +173,7 @@ class Broker:
         counters = self._counts()
         counters["received"] -= counters.pop("waiting", 0)
         counters["ussd"] -= counters.pop("ussd-waiting", 0)
+            end_to_end=reduce(Durations.plus, (a.sender.ussd.end_to_end.read() for a in self._all()), NONE),
         counters["sms"] -= counters.pop("sms-waiting", 0)
         counters["replies"] -= counters.pop("held", 0)
         counters["sms-taken"] -= counters.pop("sms-held", 0)

@@ -225,6 +225,7 @@ class Inbound:
             else SendExtendedUssd(msisdn, ussd_type, pages.genfields, text)
         )
         left = msgspec.structs.replace(pages, texts=tuple(rest)) if rest else None
+        self._sessions.asked(msisdn)  # no worker is
         self._sessions.keep_pages(msisdn, token, left)
         return Turn(encode(command, self._account.encoding), msisdn, ussd_type, token, pages)
 

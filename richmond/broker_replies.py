@@ -23,13 +23,17 @@ _EXISTING, _END = str(UssdType.EXISTING), str(UssdType.END)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """`ended`: the session that it ends, open again should the line not get there. `replaced`: characters."""
+    """`ended`: the session that it ends, open again should the line not get there. `replaced`: characters.
+
+    `asked`: when the message came that it answers, monotonic; 0: it answers none, or is not the first answer.
+    """
 
     data: bytes
     msisdn: str
     ended: Session | None
     replaced: int
     too_long: bool
+    asked: float = 0.0
 
 
 class Replies:
@@ -83,10 +87,11 @@ class Replies:
             data = encode(command, self._encoding)
         except (MessageError, SSMIUsageError) as e:
             return Refused(e.reason, str(e))
+        asked = sessions.asked(msisdn)
         ended = sessions.replied(msisdn, ussd_type, now)
         if rest is not None:
             sessions.keep_pages(msisdn, None, rest)
-        return Line(data, msisdn, ended, replaced, too_long)
+        return Line(data, msisdn, ended, replaced, too_long, asked)
 
     def _more_text(self, msisdn: str) -> str:
         """Of the class that the subscriber talks with."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from richmond.durations import Durations
+
 
 class LinkStatus(msgspec.Struct, frozen=True):
     """`since`: Unix seconds. `error`: the last one, in plain words; empty if there was none."""
@@ -46,10 +48,14 @@ class JournalStatus(msgspec.Struct, frozen=True):
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):
-    """`counters`: of all accounts together, as `broker` says."""
+    """`counters`: of all accounts together, as `broker` says.
+
+    `end_to_end`: USSD, from a message at the gateway's socket to its reply there.
+    """
 
     accounts: tuple[AccountStatus, ...]
     amqp: LinkStatus
     journal: JournalStatus
     opt_outs: int  # subscribers who want no more SMS
     counters: dict[str, int]
+    end_to_end: Durations

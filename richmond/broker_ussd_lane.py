@@ -15,6 +15,7 @@ from richmond.broker_refusal import Refused
 from richmond.broker_replies import Line, Replies
 from richmond.broker_sms import Outgoing
 from richmond.broker_tally import Tally
+from richmond.durations import Histogram
 from richmond.settings import Settings, SsmiSettings
 from richmond.ssmi.codec import UssdType
 from richmond.ssmi.sessions import Session, SessionTable
@@ -51,6 +52,7 @@ class UssdLane(Lane):
         self._replies = Replies(settings, account, sessions)
         self._arrived: list[Delivery | Turn] = []  # not looked at yet
         self._turns = 0  # pages in there, or waiting for their token
+        self.end_to_end = Histogram()  # from a message at the gateway's socket to its reply there
         self._throttle: Throttle[Delivery | Turn] | None = None  # None: no limit
 
     def configure(self, settings: Settings, account: SsmiSettings, queue: str) -> None:
@@ -121,9 +123,11 @@ class UssdLane(Lane):
         return b"".join(lines), batch
 
     def sent(self, batch: Batch) -> None:
-        ack = self._amqp.ack
-        for delivery, _ in batch.replies:
+        ack, now, add = self._amqp.ack, time.monotonic(), self.end_to_end.add
+        for delivery, line in batch.replies:
             ack(delivery, hold=True)
+            if line.asked:
+                add(now - line.asked)
         if self._tracer.on:
             for delivery, _ in batch.replies:
                 self._trace_end(delivery, "sent")

@@ -10,14 +10,21 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
+from bisect import bisect_left
 from dataclasses import dataclass
 
-ROW_BYTES = 128  # whole cache lines, so that two workers never write to the same one
+from richmond.durations import BOUNDS, BUCKETS, NONE, Durations
+
+ROW_BYTES = 448  # whole cache lines, so that two workers never write to the same one
 _CELLS = ROW_BYTES // 8
 
 _PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN, _MESSAGE = range(8)
 _ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED, _RETRIED = range(8, 13)
 _COUNTERS = (_HANDLED, _FAILED, _WAITING, _MESSAGE, _ANSWERED, _UNANSWERED, _DEAD_LETTERED, _REDELIVERED, _RETRIED)
+_WAITED_S = 13  # the sum of what is counted in the buckets that follow
+_WAITED = 14
+_TOOK = _WAITED + BUCKETS
+_USED = _TOOK + BUCKETS
 
 CONDEMNED = 64  # messages; the oldest makes room
 _HEAD_CELLS = CONDEMNED
@@ -39,6 +46,8 @@ class Reading:
     dead_lettered: int = 0
     redelivered: int = 0  # RabbitMQ had delivered it before: it may have been counted then
     retried: int = 0  # it came from the dead-letter queue: it was counted as dead-lettered before
+    waited: Durations = NONE  # messages, from the gateway's socket to the handler
+    took: Durations = NONE  # handlers, those that raised too
 
 
 class Row:
@@ -55,8 +64,8 @@ class Row:
         at = self._at
         for cell in _COUNTERS:
             self._ints[at + cell] = 0
-        for cell in (_BUSY, _TURN, _BEGAN):
-            self._times[at + cell] = 0.0
+        for cell in (*range(_WAITED_S, _USED), _BUSY, _TURN, _BEGAN):  # a zero is the same in both
+            self._ints[at + cell] = 0
         self._ints[at + _PID] = pid
 
     def turn(self, now: float) -> None:
@@ -73,10 +82,19 @@ class Row:
     def ended(self, now: float, ok: bool) -> None:
         at = self._at
         times = self._times
-        times[at + _BUSY] += now - times[at + _BEGAN]
+        took = now - times[at + _BEGAN]
+        times[at + _BUSY] += took
         times[at + _TURN] = now  # before the next: who sees no message in hand must see when the last one ended
         times[at + _BEGAN] = 0.0
         self._ints[at + (_HANDLED if ok else _FAILED)] += 1
+        self._ints[at + _TOOK + bisect_left(BOUNDS, took)] += 1
+
+    def waited(self, seconds: float) -> None:
+        """The message in hand has, since the gateway's socket gave it."""
+        at = self._at
+        if seconds > 0.0:  # the wall clock may have been set back
+            self._times[at + _WAITED_S] += seconds
+        self._ints[at + _WAITED + bisect_left(BOUNDS, seconds)] += 1
 
     def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool, retried: bool = False) -> None:
         at = self._at
@@ -109,6 +127,8 @@ class Row:
             dead_lettered=ints[_DEAD_LETTERED],
             redelivered=ints[_REDELIVERED],
             retried=ints[_RETRIED],
+            waited=Durations(tuple(ints[_WAITED:_TOOK]), times[_WAITED_S]),
+            took=Durations(tuple(ints[_TOOK:_USED]), times[_BUSY]),
         )
 
 

@@ -42,6 +42,7 @@ class Session:
     touched: float
     saved: float | None = None  # `touched` of what is on disk for this number; None: nothing is
     pages: Pages | None = None
+    asked: float = 0.0  # when the message came that is not answered yet; 0: there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class SessionTable:
             if session is not None:
                 self.odd["sessions-overtaken"] += 1
             session = self._begin(msisdn, normal_code(message), now)
+            session.asked = now
             return Place(session.token, session.code, "new")
         if ussd_type in _OVER:
             if session is None:
@@ -124,8 +126,10 @@ class SessionTable:
         if session is None:  # begun before we started, or older than our timeout: the gateway knows better
             self.odd["sessions-adopted"] += 1
             session = self._begin(msisdn, None, now)
+            session.asked = now
             return Place(session.token, None, "adopted")
         self._touch(msisdn, session, now)
+        session.asked = now
         return Place(session.token, session.code, "open", session.pages)
 
     def refusal(self, msisdn: str, token: str | None, now: float) -> str | None:
@@ -150,6 +154,14 @@ class SessionTable:
         elif ussd_type in _BEGINS:
             self._begin(msisdn, None, now)
         return None
+
+    def asked(self, msisdn: str) -> float:
+        """When the message came that a reply answers now; 0 for a second reply, and for what nobody has asked for."""
+        session = self._open.get(msisdn)
+        if session is None:
+            return 0.0
+        asked, session.asked = session.asked, 0.0
+        return asked
 
     def keep_pages(self, msisdn: str, token: str | None, pages: Pages | None) -> None:
         """Have the session `token`, or any if that is None, remember these, unless it is over."""

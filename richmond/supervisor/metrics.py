@@ -6,9 +6,11 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import psutil
 
+from richmond.durations import NONE, Durations
 from richmond.scoreboard import Reading, Scoreboard
 
 
@@ -24,10 +26,13 @@ class Totals:
     dead_lettered: int = 0
     redelivered: int = 0  # of those, maybe counted before
     retried: int = 0  # of those, counted as dead-lettered before
+    waited: Durations = NONE  # messages, from the gateway's socket to the handler
+    took: Durations = NONE  # handlers
     unacked: int = 0  # held now, the ones in hand too: not a counter
 
     def plus(self, reading: Reading) -> Totals:
-        return replace(self, **{name: getattr(self, name) + getattr(reading, name) for name in _SUMS})
+        sums = {name: getattr(self, name) + getattr(reading, name) for name in _SUMS}
+        return replace(self, **sums, waited=self.waited.plus(reading.waited), took=self.took.plus(reading.took))
 
 
 _SUMS = ("handled", "failed", "busy_s", "answered", "unanswered", "dead_lettered", "redelivered", "retried")
@@ -61,7 +66,8 @@ class Counts:
     def restore(self, kept: Mapping[str, Mapping[str, int]]) -> None:
         """Before anything is read: class -> what it had done under earlier masters."""
         for name, counters in kept.items():
-            self._classes[name] = _Counted(Totals(**{key: counters.get(key, 0) for key in KEPT}))
+            known: dict[str, Any] = {key: counters.get(key, 0) for key in KEPT}
+            self._classes[name] = _Counted(Totals(**known))
 
     def keep(self) -> dict[str, dict[str, int]]:
         """For `restore`: every class that there ever was, as it was last read."""

@@ -12,6 +12,7 @@ import richmond
 import richmond.log
 from richmond.amqp.topology import send_queues
 from richmond.broker_status import BrokerStatus, JournalStatus
+from richmond.durations import NONE
 from richmond.scoreboard import Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
@@ -106,6 +107,7 @@ class Reporter:
             private_node_problem=self._services.node_problem,
             journal=status.Journal(journal.entries, journal.oldest, journal.kept),
             opt_outs=facts.opt_outs if facts is not None else 0,
+            end_to_end=facts.end_to_end if facts is not None else NONE,
         )
         snapshot = status.counted(snapshot, self._counts.keep())
         return status.judged(snapshot)
@@ -157,6 +159,8 @@ class Reporter:
                 keywords=spec.keywords,
                 sms=spec.sms,
                 accounts=spec.accounts,
+                waited=totals[name].waited,
+                took=totals[name].took,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from richmond.durations import NONE, Durations
+
 
 class Slot(msgspec.Struct, frozen=True):
     name: str
@@ -58,6 +60,8 @@ class WorkerClass(msgspec.Struct, frozen=True):
     keywords: tuple[str, ...] = ()  # with which SMS for it begin
     sms: bool = False  # it takes the SMS that no other class does
     accounts: tuple[str, ...] = ()  # of which it takes messages; none: of all
+    waited: Durations = NONE  # messages, from the gateway's socket to the handler, while this master runs
+    took: Durations = NONE  # handlers, while this master runs
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -158,6 +162,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     sms: Sms = Sms()
     journal: Journal = Journal()
     opt_outs: int = 0  # subscribers who have asked for no more SMS
+    end_to_end: Durations = NONE  # USSD, from the gateway's socket to the reply there, while this master runs
     problems: tuple[str, ...] = ()  # what is wrong, in plain words; none: healthy
     warnings: tuple[str, ...] = ()  # what waits for somebody's decision, and stops no service
 

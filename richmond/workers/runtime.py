@@ -194,8 +194,12 @@ class _Runtime:
         else:
             message.data = data
             message.subscriber = data.get("msisdn")
+            wall = time.time()
+            received = data.get("received")
+            if type(received) is float and not delivery.retried:  # in the dead-letter queue it lay for a person
+                self._row.waited(wall - received)
             if data.get("trace"):
-                data["delivered"] = time.time()
+                data["delivered"] = wall
             if delivery.redelivered and self._row.condemned(message_id):
                 logger.error("a message has killed the workers that had it in hand: it goes to the dead-letter queue")
                 self._bury(message, "poison", "its worker died with it in hand, more than once")

@@ -59,6 +59,8 @@ def test_a_message_goes_to_the_queue_and_its_reply_to_the_gateway(world):
         assert gateway.line() == f"SSMI,110,{ANN},3,bye"
         status = broker.wait_for(sent=2, published=2)
         assert status["accounts"][0]["sessions"] == 0
+        assert sum(status["end_to_end"]["counts"]) == 2
+        assert status["end_to_end"]["sum_s"] > 0.0
         assert rabbit.ready(world.amqp.send_queue) == 0
 
 

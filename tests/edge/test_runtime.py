@@ -14,6 +14,7 @@ import psutil
 import pytest
 from fleet import DEADLINE_S, Fleet, Queues, is_running, make_amqp, make_job, wait_until
 
+from richmond.durations import NOTHING
 from richmond.supervisor import jobs
 
 HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ def awkward(amqp, tmp_path):
 
 def test_a_reply_comes_back_with_the_session_and_the_id_of_its_message(fleet, amqp, queues):
     fleet.run(make_job(amqp=amqp))
-    queues.put(session="token", id="message-1")
+    queues.put(session="token", id="message-1", received=time.time() - 70.0)
     queues.put(ussd_type="2", message="Hello, you. ☺")
     assert queues.replies(2) == [
         {
@@ -67,6 +68,10 @@ def test_a_reply_comes_back_with_the_session_and_the_id_of_its_message(fleet, am
         {"msisdn": "27831112222", "message": "Hello, you. ☺", "ussd_type": "2"},
     ]
     wait_until(lambda: fleet.board.row(0).read().handled == 2, "the row's count")
+    reading = fleet.board.row(0).read()
+    assert reading.waited.counts == (*NOTHING[1:], 1)  # of the one that says when it was received
+    assert 70.0 <= reading.waited.sum_s < 170.0
+    assert sum(reading.took.counts) == 2
 
 
 def test_messages_that_were_there_before_the_worker_are_handled(fleet, amqp, queues):

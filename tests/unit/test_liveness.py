@@ -78,9 +78,9 @@ def test_at_every_moment_a_row_shows_a_message_in_hand_or_a_fresh_turn():
             super().__setitem__(at, value)
             seen.append(row.read())
 
-    row = Row([0] * 100, [0.0] * 100, 0)
+    row = Row([0] * 200, [0.0] * 200, 0)
     row.turn(1.0)
-    row = Row([0] * 100, Cells(row._times), 0)
+    row = Row([0] * 200, Cells(row._times), 0)
     row.began(2.0)
     row.ended(60.0, ok=True)
     first = next(i for i, reading in enumerate(seen) if reading.began_at)

@@ -15,6 +15,7 @@ def work(row, pid, messages):
     row.reset(pid)
     for _ in range(messages):
         row.began(10.0)
+        row.waited(0.004)
         row.ended(11.0, True)
 
 
@@ -25,6 +26,8 @@ def test_counts_only_grow_when_a_worker_dies_and_another_takes_its_row(board):
     work(board.row(0), 101, 2)
     totals = counts.read("A", {0: 101}, 20.0)
     assert (totals.handled, totals.busy_s) == (5, 5.0)
+    assert (totals.waited.counts[3], totals.took.counts[12]) == (5, 5)
+    assert (sum(totals.waited.counts), totals.waited.sum_s, totals.took.sum_s) == (5, pytest.approx(0.02), 5.0)
     assert counts.read("A", {}, 20.0).handled == 5
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from richmond.durations import NOTHING, Durations, Histogram
 from richmond.scoreboard import CONDEMNED, Reading, Scoreboard, identity
 
 
@@ -23,7 +24,26 @@ def test_a_message_is_in_hand_from_began_to_ended(board):
     row.began(100.0)
     assert row.read().began_at == 100.0
     row.ended(102.5, ok=True)
-    assert row.read() == Reading(0, 1, 0, 0, 2.5, 102.5, None)
+    assert row.read() == Reading(0, 1, 0, 0, 2.5, 102.5, None, took=took(2.5))
+
+
+def took(*seconds):
+    histogram = Histogram()
+    for s in seconds:
+        histogram.add(s)
+    return histogram.read()
+
+
+def test_how_long_a_message_waited_and_its_handler_took_is_counted_in_buckets(board):
+    row = board.row(1)
+    for waited, handler in ((0.004, 0.25), (70.0, 61.0), (-3.0, 0.0)):  # the wall clock was set back
+        row.began(100.0)
+        row.waited(waited)
+        row.ended(100.0 + handler, ok=bool(handler))
+    reading = row.read()
+    assert reading.waited == Durations((1, 0, 0, 1, *NOTHING[5:], 1), 70.004)
+    assert (reading.took.counts, reading.took.sum_s) == (took(0.25, 61.0, 0.0).counts, reading.busy_s)
+    assert board.read()[0] == board.read()[2] == Reading(0, 0, 0, 0, 0.0, 0.0, None)
 
 
 def test_busy_seconds_add_up_and_failures_are_counted_apart(board):
@@ -53,6 +73,7 @@ def test_reset_forgets_the_worker_before(board):
     row.began(1.0)
     row.ended(2.0, ok=False)
     row.began(3.0, waiting=9)
+    row.waited(1.0)
     row.reset(4711)
     assert row.read() == Reading(4711, 0, 0, 0, 0.0, 0.0, None)
 
@@ -67,7 +88,7 @@ def test_rows_do_not_touch_their_neighbours(board):
     empty = Reading(0, 0, 0, 0, 0.0, 0.0, None)
     assert board.read()[0] == empty
     assert board.read()[2] == empty
-    assert board.read()[1] == Reading((1 << 22) - 1, 1, 0, 7, 1e9, 4e9, 3e9)
+    assert board.read()[1] == Reading((1 << 22) - 1, 1, 0, 7, 1e9, 4e9, 3e9, took=took(1e9))
 
 
 @pytest.mark.parametrize("index", [-1, 3])

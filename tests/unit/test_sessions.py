@@ -218,3 +218,13 @@ def test_a_session_that_is_dialled_again_or_goes_on_for_long_is_saved_anew(table
     assert not table.dirty
     table.inbound("2781", "2", "1", 1.0 + 0.2 * table.timeout_s)
     assert [s.msisdn for s in table.changes(50.0, 50.0)[0]] == ["2781"]
+
+
+def test_only_the_first_reply_to_a_message_says_how_long_its_subscriber_waited():
+    table = SessionTable(120.0, lambda: "t")
+    assert table.asked(ANN) == 0.0
+    table.inbound(ANN, "1", "*1#", 10.0)
+    assert (table.asked(ANN), table.asked(ANN)) == (10.0, 0.0)
+    table.inbound(ANN, "2", "yes", 20.0)
+    table.inbound(ANN, "2", "no", 25.0)
+    assert table.asked(ANN) == 25.0
