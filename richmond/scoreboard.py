@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from richmond.durations import BOUNDS, BUCKETS, NONE, Durations
 
-ROW_BYTES = 448  # whole cache lines, so that two workers never write to the same one
+ROW_BYTES = 512  # whole cache lines, so that two workers never write to the same one
 _CELLS = ROW_BYTES // 8
 
 _PID, _HANDLED, _FAILED, _WAITING, _BUSY, _TURN, _BEGAN, _MESSAGE = range(8)
@@ -24,7 +24,12 @@ _COUNTERS = (_HANDLED, _FAILED, _WAITING, _MESSAGE, _ANSWERED, _UNANSWERED, _DEA
 _WAITED_S = 13  # the sum of what is counted in the buckets that follow
 _WAITED = 14
 _TOOK = _WAITED + BUCKETS
-_USED = _TOOK + BUCKETS
+_DEAD = _TOOK + BUCKETS
+_SPANS = _DEAD + 4
+_USED = _SPANS + 2
+
+# Of dead letters, as it is counted: those of DEAD_REASONS, a reply that RabbitMQ did not take, a message of no use.
+DEAD_REASONS = ("handler-failed", "poison", "reply-refused", "unusable")
 
 CONDEMNED = 64  # messages; the oldest makes room
 _HEAD_CELLS = CONDEMNED
@@ -48,6 +53,9 @@ class Reading:
     retried: int = 0  # it came from the dead-letter queue: it was counted as dead-lettered before
     waited: Durations = NONE  # messages, from the gateway's socket to the handler
     took: Durations = NONE  # handlers, those that raised too
+    dead_by_reason: tuple[int, ...] = (0,) * len(DEAD_REASONS)
+    spans: int = 0  # exported
+    spans_dropped: int = 0
 
 
 class Row:
@@ -96,13 +104,21 @@ class Row:
             self._times[at + _WAITED_S] += seconds
         self._ints[at + _WAITED + bisect_left(BOUNDS, seconds)] += 1
 
-    def acknowledged(self, *, answered: bool, dead: bool, redelivered: bool, retried: bool = False) -> None:
+    def acknowledged(self, *, answered: bool, redelivered: bool, dead: str = "", retried: bool = False) -> None:
+        """`dead`: why it went to the dead-letter queue, if it did."""
         at = self._at
+        if dead:
+            self._ints[at + _DEAD + _kind_of(dead)] += 1
         self._ints[at + (_DEAD_LETTERED if dead else _ANSWERED if answered else _UNANSWERED)] += 1
         if redelivered:
             self._ints[at + _REDELIVERED] += 1
         if retried:
             self._ints[at + _RETRIED] += 1
+
+    def exported(self, spans: int, dropped: int) -> None:
+        """So far."""
+        self._ints[self._at + _SPANS] = spans
+        self._ints[self._at + _SPANS + 1] = dropped
 
     def condemned(self, message: int) -> bool:
         """Whether the master has said to begin this message no more."""
@@ -128,8 +144,17 @@ class Row:
             redelivered=ints[_REDELIVERED],
             retried=ints[_RETRIED],
             waited=Durations(tuple(ints[_WAITED:_TOOK]), times[_WAITED_S]),
-            took=Durations(tuple(ints[_TOOK:_USED]), times[_BUSY]),
+            took=Durations(tuple(ints[_TOOK:_DEAD]), times[_BUSY]),
+            dead_by_reason=tuple(ints[_DEAD:_SPANS]),
+            spans=ints[_SPANS],
+            spans_dropped=ints[_SPANS + 1],
         )
+
+
+def _kind_of(reason: str) -> int:
+    if reason in DEAD_REASONS:
+        return DEAD_REASONS.index(reason)
+    return DEAD_REASONS.index("reply-refused" if reason.startswith("reply-") else "unusable")
 
 
 def identity(body: bytes) -> int:

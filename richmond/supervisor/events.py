@@ -137,7 +137,8 @@ def _plans(name: str, old: WorkerClass | None, new: WorkerClass) -> Iterator[Eve
     elif new.generation != old.generation:
         why = new.rollout
         text = f"{name}: its workers are replaced one by one: {why}"
-        yield Event(kind="rollout", level="info", text=text, worker=name, reason=why)
+        count = sum(slot.generation < new.generation for slot in new.slots)
+        yield Event(kind="rollout", level="info", text=text, worker=name, reason=why, count=count)
 
 
 def _slots(name: str, old: tuple[Slot, ...], new: tuple[Slot, ...]) -> Iterator[Event]:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from richmond.durations import NONE, Durations
-from richmond.scoreboard import Reading, Scoreboard
+from richmond.scoreboard import DEAD_REASONS, Reading, Scoreboard
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,24 @@ class Totals:
     retried: int = 0  # of those, counted as dead-lettered before
     waited: Durations = NONE  # messages, from the gateway's socket to the handler
     took: Durations = NONE  # handlers
+    dead_by_reason: tuple[int, ...] = (0,) * len(DEAD_REASONS)  # of the dead letters under this master
+    spans: int = 0  # that workers exported
+    spans_dropped: int = 0
     unacked: int = 0  # held now, the ones in hand too: not a counter
 
     def plus(self, reading: Reading) -> Totals:
         sums = {name: getattr(self, name) + getattr(reading, name) for name in _SUMS}
-        return replace(self, **sums, waited=self.waited.plus(reading.waited), took=self.took.plus(reading.took))
+        return replace(
+            self,
+            **sums,
+            waited=self.waited.plus(reading.waited),
+            took=self.took.plus(reading.took),
+            dead_by_reason=tuple(map(int.__add__, self.dead_by_reason, reading.dead_by_reason)),
+        )
 
 
-_SUMS = ("handled", "failed", "busy_s", "answered", "unanswered", "dead_lettered", "redelivered", "retried")
-KEPT = _SUMS[3:]  # over the end of the master too
+KEPT = ("answered", "unanswered", "dead_lettered", "redelivered", "retried")  # over the end of the master too
+_SUMS = ("handled", "failed", "busy_s", *KEPT, "spans", "spans_dropped")
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import richmond
@@ -13,7 +13,7 @@ import richmond.log
 from richmond.amqp.topology import send_queues
 from richmond.broker_status import BrokerStatus, JournalStatus
 from richmond.durations import NONE
-from richmond.scoreboard import Scoreboard
+from richmond.scoreboard import DEAD_REASONS, Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import policy, status
@@ -44,6 +44,7 @@ class Reporter:
     def __init__(self, settings: Settings, board: Scoreboard, services: Services) -> None:
         self.settings = settings
         self.last_reload_error = ""
+        self.hook_events_dropped: Callable[[], int] = lambda: 0
         self._services = services
         self._counts = Counts(board)
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
@@ -103,6 +104,7 @@ class Reporter:
             simulator=self._services.simulator_address,
             private_node=self._services.node_address,
             log_lines_dropped=richmond.log.dropped(),
+            hook_events_dropped=self.hook_events_dropped(),
             last_reload_error=self.last_reload_error,
             private_node_problem=self._services.node_problem,
             journal=status.Journal(journal.entries, journal.oldest, journal.kept),
@@ -161,6 +163,9 @@ class Reporter:
                 accounts=spec.accounts,
                 waited=totals[name].waited,
                 took=totals[name].took,
+                dead_by_reason=dict(zip(DEAD_REASONS, totals[name].dead_by_reason, strict=True)),
+                spans=totals[name].spans,
+                spans_dropped=totals[name].spans_dropped,
                 slots=tuple(self._slot(slot, usage) for slot in sorted(cls.slots, key=lambda s: s.index)),
             )
 

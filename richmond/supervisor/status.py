@@ -62,6 +62,9 @@ class WorkerClass(msgspec.Struct, frozen=True):
     accounts: tuple[str, ...] = ()  # of which it takes messages; none: of all
     waited: Durations = NONE  # messages, from the gateway's socket to the handler, while this master runs
     took: Durations = NONE  # handlers, while this master runs
+    dead_by_reason: dict[str, int] = {}  # of the dead letters, while this master runs
+    spans: int = 0  # that its workers exported ([otel]), while this master runs
+    spans_dropped: int = 0
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -155,7 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     counters: dict[str, int]  # of the broker
     simulator: str  # its address; empty: a real gateway
     private_node: str  # its address; empty: your RabbitMQ
-    log_lines_dropped: int
+    log_lines_dropped: int  # since this master's start
     last_reload_error: str
     private_node_problem: str = ""  # why it does not run
     messages: Messages = Messages()
@@ -163,6 +166,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     journal: Journal = Journal()
     opt_outs: int = 0  # subscribers who have asked for no more SMS
     end_to_end: Durations = NONE  # USSD, from the gateway's socket to the reply there, while this master runs
+    hook_events_dropped: int = 0  # since this master's start: too many waited for on-event or on-fatal
     problems: tuple[str, ...] = ()  # what is wrong, in plain words; none: healthy
     warnings: tuple[str, ...] = ()  # what waits for somebody's decision, and stops no service
 
@@ -176,12 +180,7 @@ _GOOD_LINKS = ("up", "off")
 
 def judged(snapshot: Snapshot) -> Snapshot:
     """With its problems and warnings."""
-    warnings = [
-        f"dead letters in {queue.name}: {queue.ready}; their header x-richmond-reason says why"
-        for queue in snapshot.queues
-        if queue.purpose == DEAD_LETTERS and queue.ready
-    ]
-    return msgspec.structs.replace(snapshot, problems=tuple(_problems(snapshot)), warnings=tuple(warnings))
+    return msgspec.structs.replace(snapshot, problems=tuple(_problems(snapshot)), warnings=tuple(_warnings(snapshot)))
 
 
 def counted(snapshot: Snapshot, classes: Mapping[str, Mapping[str, int]]) -> Snapshot:
@@ -253,8 +252,17 @@ def _problems(snapshot: Snapshot) -> Iterator[str]:
             yield from _problems_of(cls)
     if snapshot.last_reload_error:
         yield f"the ini was not taken over: {snapshot.last_reload_error}"
+
+
+def _warnings(snapshot: Snapshot) -> Iterator[str]:
+    """What is over, and may matter to somebody."""
+    for queue in snapshot.queues:
+        if queue.purpose == DEAD_LETTERS and queue.ready:
+            yield f"dead letters in {queue.name}: {queue.ready}; see richmond dead list"
     if snapshot.log_lines_dropped:
-        yield f"{snapshot.log_lines_dropped} log lines could not be written"
+        yield f"{snapshot.log_lines_dropped} log lines could not be written since the start; the log says why"
+    if snapshot.hook_events_dropped:
+        yield f"{snapshot.hook_events_dropped} events have not reached their hooks since the start: these take too long"
 
 
 def _silence(snapshot: Snapshot) -> Iterator[str]:

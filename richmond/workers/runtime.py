@@ -105,7 +105,7 @@ class _Message(msgspec.Struct, eq=False):
     answered: bool = False  # its subscriber got a reply
     open: int = 1  # the handler, and each publish that is not confirmed
     refused: str | None = None  # why RabbitMQ did not take one of them
-    dead: bool = False  # it goes to the dead-letter queue
+    dead: str = ""  # why it goes to the dead-letter queue
     kept: bool = False  # even that was refused: it is not acknowledged
 
 
@@ -244,7 +244,7 @@ class _Runtime:
 
     def _bury(self, message: _Message, reason: str, exception: str = "") -> None:
         """Publish to the dead-letter queue. The queue itself knows nothing of that: it has no arguments."""
-        message.dead = True
+        message.dead = reason
         headers = {
             "x-richmond-reason": reason,
             "x-richmond-worker": self._job.worker.name,

@@ -34,7 +34,7 @@ def test_counts_only_grow_when_a_worker_dies_and_another_takes_its_row(board):
 def test_what_is_kept_for_the_next_master_goes_on_there(board):
     counts = Counts(board)
     work(board.row(0), 100, 1)
-    board.row(0).acknowledged(answered=True, dead=False, redelivered=False)
+    board.row(0).acknowledged(answered=True, redelivered=False)
     counts.read("A", {0: 100}, 20.0)
     kept = counts.keep()
     assert kept == {"A": {"answered": 1, "unanswered": 0, "dead_lettered": 0, "redelivered": 0, "retried": 0}}

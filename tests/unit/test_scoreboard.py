@@ -5,7 +5,7 @@ import os
 import pytest
 
 from richmond.durations import NOTHING, Durations, Histogram
-from richmond.scoreboard import CONDEMNED, Reading, Scoreboard, identity
+from richmond.scoreboard import CONDEMNED, DEAD_REASONS, Reading, Scoreboard, identity
 
 
 @pytest.fixture
@@ -57,15 +57,32 @@ def test_busy_seconds_add_up_and_failures_are_counted_apart(board):
 
 def test_an_acknowledged_message_counts_once_as_what_became_of_it(board):
     row = board.row(0)
-    row.acknowledged(answered=True, dead=False, redelivered=False)
-    row.acknowledged(answered=True, dead=True, redelivered=True)
-    row.acknowledged(answered=False, dead=False, redelivered=False)
-    row.acknowledged(answered=True, dead=False, redelivered=True, retried=True)
+    row.acknowledged(answered=True, redelivered=False)
+    row.acknowledged(answered=True, dead="poison", redelivered=True)
+    row.acknowledged(answered=False, redelivered=False)
+    row.acknowledged(answered=True, redelivered=True, retried=True)
     reading = row.read()
     assert (reading.answered, reading.unanswered, reading.dead_lettered, reading.redelivered) == (2, 1, 1, 2)
-    assert reading.retried == 1
+    assert (reading.retried, reading.dead_by_reason) == (1, (0, 1, 0, 0))
     row.reset(1)
     assert row.read() == Reading(1, 0, 0, 0, 0.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "counted"),
+    [
+        ("handler-failed", "handler-failed"),
+        ("poison", "poison"),
+        ("reply-unroutable", "reply-refused"),
+        ("invalid-json", "unusable"),
+        ("what a later version says", "unusable"),
+    ],
+)
+def test_every_reason_of_a_dead_letter_is_counted_as_one_of_a_few(board, reason, counted):
+    board.row(1).acknowledged(answered=False, dead=reason, redelivered=False)
+    reading = board.row(1).read()
+    assert dict(zip(DEAD_REASONS, reading.dead_by_reason, strict=True))[counted] == 1
+    assert sum(reading.dead_by_reason) == reading.dead_lettered == 1
 
 
 def test_reset_forgets_the_worker_before(board):
