@@ -25,6 +25,7 @@ setup(
         "rich>=13,<16",
         "msgspec>=0.19,<1",
         "setproctitle>=1.3,<2",
+        "prometheus-client>=0.20,<1",
     ],
     extras_require={
         "dev": [

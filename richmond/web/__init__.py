@@ -1,0 +1,1 @@
+"""What a browser and Prometheus see of a running installation."""

@@ -1,0 +1,49 @@
+"""/healthz and /readyz: whether the master is alive, and whether a message would be answered now. The decision is pure.
+
+For load balancers and Kubernetes. `status` "ok" comes with 200, "failing" with 503 and the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from richmond.supervisor.status import Snapshot, WorkerClass
+
+_LINKS = ("up", "off")
+
+
+def unready(snapshot: Snapshot) -> list[str]:
+    """Why a message would find nobody now; empty: it would be answered."""
+    return list(_reasons(snapshot))
+
+
+def report(reasons: list[str]) -> tuple[int, dict[str, Any]]:
+    """HTTP status and body."""
+    return (503 if reasons else 200), {"status": "failing" if reasons else "ok", "reasons": reasons}
+
+
+def _reasons(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.phase != "running":
+        yield f"richmond is {snapshot.phase}"
+    for link in snapshot.links:
+        if link.state not in _LINKS:
+            yield f"{link.name} {link.address} is {link.state}{f': {link.last_error}' if link.last_error else ''}"
+        elif link.unread:
+            yield f"{link.name} {link.address} is not read: {link.unread}"
+    consumers = {queue.name: queue.consumers for queue in snapshot.queues}
+    for cls in snapshot.classes:
+        if why := _missing(cls, consumers.get(cls.queue)):
+            yield f"{cls.name}: {why}"
+
+
+def _missing(cls: WorkerClass, consumers: int | None) -> str:
+    """`consumers` of its queue; None: RabbitMQ does not say."""
+    if not cls.target and (cls.pinned or not cls.min):
+        return ""  # none by choice, be it an operator's or the ini's
+    if not cls.running:
+        errors = {slot.last_error for slot in cls.slots if slot.last_error}
+        return f"no worker is RUNNING{f': {min(errors)}' if errors else ''}"
+    if consumers is None:
+        return f"RabbitMQ does not say whether anybody consumes {cls.queue}"
+    return "" if consumers else f"nobody consumes {cls.queue}"
