@@ -101,7 +101,7 @@ def measure(idle_s: float) -> dict[str, float]:
 def _wait_ready(directory: Path, process: subprocess.Popen[bytes], workers: int) -> None:
     """Until so many workers run and consume, and the links are up."""
     while True:
-        snapshot = _status(directory)
+        snapshot = status(directory)
         if snapshot is not None and snapshot.phase == "running" and not snapshot.problems:
             running = sum(c.running for c in snapshot.classes)
             consuming = sum(q.consumers or 0 for q in snapshot.queues[: len(snapshot.classes)])
@@ -113,13 +113,13 @@ def _wait_ready(directory: Path, process: subprocess.Popen[bytes], workers: int)
 
 
 def _workers(directory: Path) -> list[psutil.Process]:
-    snapshot = _status(directory)
+    snapshot = status(directory)
     if snapshot is None:
         raise processes.Ended("richmond does not answer")
     return [psutil.Process(s.pid) for c in snapshot.classes for s in c.slots if s.pid is not None]
 
 
-def _status(directory: Path) -> Snapshot | None:
+def status(directory: Path) -> Snapshot | None:
     try:
         answer: dict[str, Any] = call(directory / "richmond.sock", protocol.GetStatus(), 10)
         return from_dict(answer["status"])

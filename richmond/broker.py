@@ -68,8 +68,17 @@ _LINK = "link-"
 class Broker:
     """All accounts that have a gateway, and one RabbitMQ."""
 
-    def __init__(self, settings: Settings, totals: Mapping[str, int] | None = None) -> None:
-        """`totals`: those of an earlier one, to count on from."""
+    def __init__(
+        self,
+        settings: Settings,
+        totals: Mapping[str, int] | None = None,
+        asleep: dict[str, Callable[[], object]] | None = None,
+    ) -> None:
+        """`totals`: those of an earlier one, to count on from.
+
+        `asleep`: routing keys for which nobody consumes; what stands there is taken out and called when a message
+        goes by that key. Others may change it at any time.
+        """
         self._settings = settings
         self._before = Counter(totals or {})
         self._repeated = self._before.pop("repeated", 0)
@@ -87,7 +96,8 @@ class Broker:
         self._amqp = Client(
             settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
         )
-        self._outlet = Outlet(settings.amqp, journal, self._amqp, self._tracer, self._look_for_room)
+        asleep = {} if asleep is None else asleep
+        self._outlet = Outlet(settings.amqp, journal, self._amqp, self._tracer, self._look_for_room, asleep)
         self._commons = Commons(
             self._amqp,
             self._sms,
@@ -96,6 +106,7 @@ class Broker:
             self._tracer,
             lambda: f"{run}-{next(numbers):x}",
             self._save_soon,
+            asleep,
         )
         self._expired = time.monotonic()  # when what is old in sms.db was forgotten
         self._gone: list[Account] = []  # no more in the ini; what they have published may still be confirmed
@@ -162,6 +173,7 @@ class Broker:
             journal=self._outlet.status(),
             opt_outs=len(self._opt_out),
             counters=dict(self._counts()),
+            end_to_end=reduce(Durations.plus, (a.sender.ussd.end_to_end.read() for a in self._all()), NONE),
         )
 
     def trace(self, msisdn: str) -> list[Record] | None:
@@ -173,7 +185,6 @@ class Broker:
         counters = self._counts()
         counters["received"] -= counters.pop("waiting", 0)
         counters["ussd"] -= counters.pop("ussd-waiting", 0)
-            end_to_end=reduce(Durations.plus, (a.sender.ussd.end_to_end.read() for a in self._all()), NONE),
         counters["sms"] -= counters.pop("sms-waiting", 0)
         counters["replies"] -= counters.pop("held", 0)
         counters["sms-taken"] -= counters.pop("sms-held", 0)

@@ -14,7 +14,7 @@ from richmond.sms_store import SmsStore
 
 @dataclass(frozen=True, slots=True)
 class Commons:
-    """`identity`: makes ids and tokens, none twice. `save_soon`: something has to be saved."""
+    """`identity`: makes ids and tokens, none twice. `save_soon`: something has to be saved. `asleep`: see Broker."""
 
     amqp: Client
     sms: SmsStore
@@ -23,3 +23,4 @@ class Commons:
     tracer: Tracer
     identity: Callable[[], str]
     save_soon: Callable[[], None]
+    asleep: dict[str, Callable[[], object]]

@@ -48,9 +48,16 @@ class Outlet:
     """For all accounts. `waiting`: what this process has taken and is not settled."""
 
     def __init__(
-        self, settings: AmqpSettings, journal: Journal, amqp: Client, tracer: Tracer, on_room: Callable[[], None]
+        self,
+        settings: AmqpSettings,
+        journal: Journal,
+        amqp: Client,
+        tracer: Tracer,
+        on_room: Callable[[], None],
+        asleep: dict[str, Callable[[], object]],
     ) -> None:
-        """`on_room`: something has gone."""
+        """`on_room`: something has gone. `asleep`: see Broker."""
+        self._asleep = asleep
         self._tracer = tracer
         self._settings = settings
         self._journal = journal
@@ -197,6 +204,8 @@ class Outlet:
         self._publish(number, flight.post)
 
     def _publish(self, number: int, post: Post, headers: dict[str, str] | None = None) -> None:
+        if post.routing_key in self._asleep:
+            self._asleep.pop(post.routing_key)()
         done = self._settled if headers is None else self._buried
         try:
             self._amqp.publish(

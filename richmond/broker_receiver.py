@@ -64,6 +64,7 @@ class Receiver:
         self._identity = commons.identity
         self._counters = counters
         self._amqp = commons.amqp
+        self._asleep = commons.asleep
         self._write = write
         self._turn = turn
         self._resume = resume
@@ -175,6 +176,8 @@ class Receiver:
             self._refuse(outcome, now)  # type: ignore[arg-type]
 
     def _publish(self, message: Publish) -> None:
+        if message.routing_key in self._asleep:
+            self._asleep.pop(message.routing_key)()
         try:
             self._amqp.publish(
                 self._exchange, message.routing_key, message.body, on_done=partial(self._settled, message), hold=True

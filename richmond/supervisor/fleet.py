@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from richmond.settings import Settings, WorkerSettings
 from richmond.supervisor import jobs, policy
@@ -32,6 +32,7 @@ class WorkerClass:
     target: int
     reason: str
     pin: int | None = None  # the operator's count, until `scale NAME auto`
+    woken: bool = False  # since the last sample: its messages need not be told of again
     slots: tuple[Slot, ...] = ()
     samples: tuple[policy.Sample, ...] = ()
     reloaded: float = 0.0  # when the ini was last read, and the files of workers compared with the disk
@@ -78,6 +79,7 @@ class Fleet:
     starts_until: float = 0.0  # see guard.py
     look_due: float | None = None  # when `Looked` is due, monotonic; None: there is nobody to look at
     silent_since: float = 0.0  # silence of workers before that proves nothing
+    held: Mapping[str, int] = field(default_factory=dict)  # slot -> messages, when that was last looked at
 
     @property
     def workers(self) -> int:
@@ -112,6 +114,7 @@ class Scale:
     name: str
     count: int | None  # None: hand the count back to the policy
     wait: bool
+    held: Mapping[str, int] = field(default_factory=dict)  # slot -> messages that its worker holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,14 @@ class Reloaded:
 @dataclass(frozen=True, slots=True)
 class Sampled:
     samples: Mapping[str, policy.Sample]
+    held: Mapping[str, int] = field(default_factory=dict)  # slot -> messages that its worker holds
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The broker has a message for a class of which no worker runs."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,7 @@ class Shutdown:
     now: bool  # the second signal, or the stop timeout: nobody waits any longer
 
 
-Event = jobs.Event | Started | Tick | Scale | Restart | Reloaded | Sampled | Looked | AmqpChanged | Shutdown
+Event = jobs.Event | Started | Tick | Scale | Restart | Reloaded | Sampled | Woken | Looked | AmqpChanged | Shutdown
 
 
 # What is to be done.

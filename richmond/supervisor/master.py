@@ -27,7 +27,7 @@ from richmond.scoreboard import Scoreboard
 from richmond.sd_notify import Notifier
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import ini, jobs, plan, protocol, reloading, status, watch
+from richmond.supervisor import ini, jobs, plan, protocol, reloading, scaling, status, watch
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
 from richmond.supervisor.dump import dump
@@ -100,7 +100,8 @@ class Master:
         self._broken: RichmondError | None = None
         self._board = Scoreboard.create(f.ROWS)
         self._deaths = Deaths()
-        self._services = Services(settings, lambda up: self._inbox.put(f.AmqpChanged(up)))
+        put = self._inbox.put
+        self._services = Services(settings, lambda up: put(f.AmqpChanged(up)), lambda name: put(f.Woken(name)))
         self._reporter = Reporter(settings, self._board, self._services)
         self._feed = EventFeed(self._services, self._reporter)
         self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
@@ -213,6 +214,8 @@ class Master:
         before = self._fleet
         self._fleet, actions = plan.step(before, event, time.monotonic(), random.random())  # noqa: S311
         self._feed.stepped(event, before, self._fleet)
+        # Before anybody is told to leave: whoever still consumes takes what comes until then.
+        self._services.listen(scaling.asleep(self._fleet))
         for action in actions:
             self._perform(action)
 
@@ -368,7 +371,7 @@ class Master:
             case protocol.GetStatus():
                 return {"ok": True, "status": status.to_dict(self._reporter.snapshot(self._fleet))}
             case protocol.Scale(worker, count, wait):
-                return self._requests.ask(lambda number: f.Scale(number, worker, count, wait))
+                return self._requests.ask(lambda n: f.Scale(n, worker, count, wait, self._reporter.held(self._fleet)))
             case protocol.Restart(name, wait):
                 return self._requests.ask(lambda number: f.Restart(number, name, wait))
             case protocol.Reload(wait, dry_run):
@@ -393,4 +396,4 @@ class Master:
             if self._fleet.started and not self._stopping:
                 samples = self._reporter.sample(self._fleet)
                 if samples:
-                    self._inbox.put(f.Sampled(samples))
+                    self._inbox.put(f.Sampled(samples, self._reporter.held(self._fleet)))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from richmond.settings import Settings
-from richmond.supervisor import jobs, lifecycle, policy
+from richmond.supervisor import jobs, lifecycle
 from richmond.supervisor.fleet import (
     Action,
     AmqpChanged,
@@ -30,6 +30,7 @@ from richmond.supervisor.fleet import (
     Started,
     Tick,
     Waiter,
+    Woken,
     WorkerClass,
 )
 from richmond.supervisor.guard import hold_back
@@ -37,6 +38,7 @@ from richmond.supervisor.lifecycle import State
 from richmond.supervisor.looking import LOOK_S, looked
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
 from richmond.supervisor.reloading import conclude, new_class, next_generation, reloaded
+from richmond.supervisor.scaling import sampled, woken
 from richmond.supervisor.targets import least, retarget, share
 
 
@@ -182,6 +184,7 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
     if error or cls is None:
         return fleet, [Reply(event.request, False, error, usage=not fleet.stopping)]
     before, actions = fleet, list[Action]()
+    fleet = replace(fleet, held=event.held)
     if event.count is None:
         target = min(max(cls.target, cls.spec.min), cls.spec.max)
         cls = replace(cls, pin=None, target=target, reason="handed back to the policy")
@@ -241,25 +244,6 @@ def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
     text = f"{', '.join(names)}: workers are replaced one by one"
     waiter = Waiter(event.request, names[0] if len(names) == 1 else "", text, rollout=True)
     return _reply(fleet, actions, waiter, event.wait)
-
-
-def _sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
-    before = fleet
-    for name, sample in event.samples.items():
-        cls = fleet.classes.get(name)
-        if cls is None or cls.removed or fleet.stopping:
-            continue
-        spec = policy.ScalingSpec(
-            cls.spec.min, cls.spec.max, cls.spec.drain_target_s, cls.spec.scale_down_s,
-            fleet.settings.richmond.sample_interval_s,
-        )  # fmt: skip
-        horizon = now - spec.scale_down_s - 2 * spec.interval_s
-        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), sample))
-        if cls.pin is None and cls.count(State.FATAL) == 0:
-            decision = policy.decide(spec, cls.samples, cls.target, now)
-            cls = replace(cls, target=decision.target, reason=decision.reason)
-        fleet = fleet.put(cls)
-    return retarget(before, fleet, now)
 
 
 def _amqp_changed(fleet: Fleet, event: AmqpChanged, now: float, _jitter: float) -> Result:
@@ -324,7 +308,8 @@ _HANDLERS: dict[type, Callable[..., Result]] = {
     Scale: _scale,
     Restart: _restart,
     Reloaded: reloaded,
-    Sampled: _sampled,
+    Sampled: sampled,
+    Woken: woken,
     Looked: looked,
     AmqpChanged: _amqp_changed,
     Shutdown: _shutdown,

@@ -61,7 +61,7 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
     surplus = max(0, len(current) - want)
     if excess < len(old):  # the target has fallen: one that takes over is enough
         surplus = max(surplus, min(coming, len(current) + len(old) - excess - want - 1))
-    stop(sorted(current, key=_first_to_go)[:surplus])
+    stop(sorted(current, key=lambda s: _first_to_go(s, fleet.held.get(s.name, 0)))[:surplus])
 
     missing = max(0, want - len(current))
     if old:
@@ -75,10 +75,10 @@ def reconcile(fleet: Fleet, name: str, now: float) -> Result:
     return fleet.put(cls), actions
 
 
-def _first_to_go(slot: Slot) -> tuple[int, int]:
-    """What does not serve leaves before what does; then the highest number."""
+def _first_to_go(slot: Slot, held: int) -> tuple[int, int, int]:
+    """What does not serve leaves before what does; then who holds the fewest messages; then the highest number."""
     order = (State.STOPPING, State.FATAL, State.BACKOFF, State.STARTING, State.RUNNING)
-    return order.index(slot.state), -slot.index
+    return order.index(slot.state), held, -slot.index
 
 
 def _free_slot(fleet: Fleet, cls: WorkerClass, now: float) -> tuple[Fleet, Slot]:

@@ -71,6 +71,11 @@ class Reporter:
             name: self._counts.read(name, {s.row: s.pid for s in c.slots}, now) for name, c in fleet.classes.items()
         }
 
+    def held(self, fleet: f.Fleet) -> dict[str, int]:
+        """Slot -> messages that its worker has, the one in hand too."""
+        rows = ((s, self._counts.row(s.row)) for c in fleet.classes.values() for s in c.slots if s.pid is not None)
+        return {s.name: r.waiting + (r.began_at is not None) for s, r in rows if r.pid == s.pid}
+
     def sample(self, fleet: f.Fleet) -> dict[str, policy.Sample]:
         """One reading of each class for the policy; empty while RabbitMQ does not answer."""
         self.save(fleet)

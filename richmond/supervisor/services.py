@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gevent
@@ -28,11 +29,13 @@ NODE_GRACE_S = 3.0  # it takes one to close its files; killed, it would have to 
 
 
 class Services:
-    """`on_amqp` is told when RabbitMQ comes and goes."""
+    """`on_amqp` is told when RabbitMQ comes and goes, `wake` of the first message for who is asleep."""
 
-    def __init__(self, settings: Settings, on_amqp: Callable[[bool], None]) -> None:
+    def __init__(self, settings: Settings, on_amqp: Callable[[bool], None], wake: Callable[[str], None]) -> None:
         self._given = settings
         self._on_amqp = on_amqp
+        self._wake = wake
+        self._asleep: dict[str, Callable[[], object]] = {}
         self._node: NodeKeeper | None = None
         self._simulator: Simulator | None = None
         self._gateway: tuple[str, int] | None = None  # where the simulator listens
@@ -163,6 +166,11 @@ class Services:
         found: list[dict[str, Any]] = msgspec.to_builtins(records)
         return found
 
+    def listen(self, asleep: Mapping[str, str]) -> None:
+        """`wake` is called once with a name, when the broker has a message for its routing key."""
+        self._asleep.clear()
+        self._asleep.update((key, partial(self._wake, name)) for key, name in asleep.items())
+
     def stop_reading(self) -> None:
         if self.broker is not None:
             self.broker.stop_reading()
@@ -188,7 +196,7 @@ class Services:
 
     def _start_broker(self, settings: Settings) -> None:
         if _needs_broker(settings):
-            self.broker = Broker(settings, totals=self.totals)
+            self.broker = Broker(settings, totals=self.totals, asleep=self._asleep)
             self.broker.start()
 
     def _change_simulator(self, old: Settings, given: Settings) -> None:

@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from richmond import config
 from richmond.supervisor import fleet as f
-from richmond.supervisor import guard, jobs, plan, policy
+from richmond.supervisor import guard, jobs, plan, policy, scaling
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.liveness import Look
 
@@ -51,6 +51,7 @@ def ini(chosen):
         replace(
             BASE.workers[0],
             name=name,
+            routing_key=name,
             min=low,
             workers=start,
             max=high,
@@ -281,6 +282,14 @@ class FleetMachine(RuleBasedStateMachine):
         self.now += 2
         taken = policy.Sample(self.now, ready, 5, last.handled + 10, last.busy_s + busy)
         self.step(f.Sampled({name: taken}))
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_message_comes_for_a_class(self, name):
+        """The broker tells of it where it was told that the class sleeps, and maybe once too often."""
+        asleep = name in scaling.asleep(self.fleet).values()
+        self.step(f.Woken(name))
+        cls = self.fleet.classes.get(name)
+        assert not asleep or cls.target == 1 or sum(c.target for c in self.fleet.classes.values()) == MAX_WORKERS
 
     @precondition(lambda self: len(self.starts) > 15)  # late: nothing starts after it
     @rule(at_once=st.booleans())

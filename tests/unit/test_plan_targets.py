@@ -4,7 +4,7 @@ import pytest
 from fleet_play import INI, Play, load_in
 
 from richmond.supervisor import fleet as f
-from richmond.supervisor import jobs
+from richmond.supervisor import jobs, policy, scaling
 from richmond.supervisor.lifecycle import State
 
 
@@ -119,3 +119,48 @@ def test_a_target_that_falls_in_the_middle_of_a_rollout_leaves_one_that_takes_ov
     play.send(f.Scale(4, "EchoWorker", 3, False))
     stays = [slot for slot in play.slots("EchoWorker") if slot.state is not State.STOPPING]
     assert [slot.generation for slot in stays] == [1, 1, 2, 2]
+
+
+IDLE = INI.replace("workers = 2\nmin = 1", "workers = 0\nmin = 0")
+
+
+def test_a_message_for_a_class_of_which_no_worker_runs_has_one_started(load):
+    play = Play(load(IDLE))
+    (key,) = [key for key, name in scaling.asleep(play.fleet).items() if name == "EchoWorker"]
+    assert key == "ssmi.receive"
+    play.up()
+    play.send(f.Woken("EchoWorker"))
+    assert [a.slot for a in play.take(f.Spawn)] == ["EchoWorker:0"]
+    cls = play.fleet.classes["EchoWorker"]
+    assert (cls.target, cls.reason) == (1, "a message came")
+    assert not scaling.asleep(play.fleet)
+    assert not play.send(f.Woken("EchoWorker"))
+
+
+def test_what_the_operator_has_pinned_to_nothing_no_message_wakes(load):
+    play = Play(load(IDLE))
+    play.send(f.Scale(1, "EchoWorker", 0, False))
+    assert not scaling.asleep(play.fleet)
+    play.send(f.Woken("EchoWorker"))
+    assert not play.slots("EchoWorker")
+    play.send(f.Scale(2, "EchoWorker", None, False))
+    assert scaling.asleep(play.fleet)
+
+
+def test_a_class_without_room_is_told_of_its_messages_once_until_the_next_sample(load):
+    play = Play(load(IDLE.replace("max-workers = 20", "max-workers = 1")))
+    play.send(f.Woken("EchoWorker"))
+    assert play.fleet.classes["EchoWorker"].target == 0  # the other one's min is all that there is
+    assert not scaling.asleep(play.fleet)
+    play.send(f.Sampled({"EchoWorker": policy.Sample(play.now, 0, 0, 0, 0.0)}))
+    assert scaling.asleep(play.fleet)
+
+
+def test_who_has_nothing_in_hand_leaves_first_and_then_who_has_least(play):
+    play.send(f.Scale(1, "EchoWorker", 4, False))
+    play.up()
+    held = {"EchoWorker:0": 0, "EchoWorker:1": 2, "EchoWorker:2": 3, "EchoWorker:3": 1}
+    play.send(f.Scale(2, "EchoWorker", 3, False, held))
+    assert [kill.slot for kill in play.take(f.Kill)] == ["EchoWorker:0"]
+    play.send(f.Scale(3, "EchoWorker", 1, False, held))
+    assert [kill.slot for kill in play.take(f.Kill)] == ["EchoWorker:3", "EchoWorker:1"]
