@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
-UTILISATION = 0.7  # of a worker's time that handlers may take in the long run
 EWMA = 0.5  # weight of the newest sample
 SECONDS_SAMPLES = 10  # handler seconds are the mean of at least so many intervals
 STALE_SAMPLES = 3  # figures older than so many intervals are no figures
+WINDOW_LONGEST = 4  # times scale_down_s, where the load makes it flap
 DOWN_SHARE = 4  # a step down takes away a quarter of the surplus
 
 
@@ -26,6 +27,7 @@ class ScalingSpec:
     drain_target_s: float  # how long a message may wait in the queue
     scale_down_s: float  # how long the load must have been lower before workers go
     interval_s: float  # between samples
+    target_utilisation: float = 0.7  # of a worker's time that handlers may take in the long run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,51 @@ class Sample:
     handled: int  # counter: messages that handlers have finished
     busy_s: float  # counter: seconds spent in handlers, the running ones included
     workers: int | None = None  # the target at that time, if known
+    running: int | None = None  # our workers that consume
+    starting: int = 0  # our workers on their way to it
+    consumers: int | None = None  # on the queue, those of other hosts too
+    hosts: int | None = None  # masters that share the queue
+    memory_free: int | None = None  # bytes of this host that may still be used
+    worker_bytes: int | None = None  # what one worker more would take
+    cpu: float | None = None  # this host's busy share, 0 to 1
+    workers_cpu: float | None = None  # the part of it that is this class's workers
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a decision was made from."""
+
+    waiting: int  # messages in the queue
+    in_hand: int  # messages that our workers hold
+    arrivals_per_s: float  # this host's part of them
+    message_s: float  # seconds in the handler for one message
+    utilisation: float  # of our workers' time, lately
+    share: float  # of the queue's load that is ours, 0 to 1
+    raw: float  # workers that the load asks for, before any limit
+    lately: int  # the most that it has asked for within the window
+    window_s: float  # how long it must have been lower before workers go
+    limits: tuple[str, ...] = ()  # what kept the target from following
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     target: int
     reason: str
+    figures: Figures | None = None  # None: there were no fresh ones
+
+
+class Ask(NamedTuple):
+    """What a class wants of a common budget."""
+
+    least: int  # what it has a right to
+    wanted: int
+    weight: float = 1.0
+    fatal: bool = False  # it cannot run: the others get what it would take
+
+
+def horizon_s(spec: ScalingSpec) -> float:
+    """For how long samples are of use to `decide`."""
+    return WINDOW_LONGEST * spec.scale_down_s + 2 * spec.interval_s
 
 
 def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: float) -> Decision:
@@ -75,16 +116,17 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
     return Decision(held, f"{figures}: enough")
 
 
-def shares(asks: Mapping[str, tuple[int, int]], budget: int) -> dict[str, int]:
-    """Cut what classes want to a common budget: name -> (least, wanted) in, name -> granted out.
+def shares(asks: Mapping[str, Ask], budget: int) -> dict[str, int]:
+    """Cut what classes want to a common budget: how many each is granted.
 
-    The largest gives way first, down to its least, so that the small ones get all that they want (max-min
-    fairness). Nobody gets less than its least, even if all of these are more than the budget.
+    Weighted max-min fairness above what each has a right to: who has the most for its weight gives way first, so
+    that small ones get all that they want. Nobody gets less than its least, even if all of these are more than the
+    budget; a class that is FATAL gets nothing.
     """
-    granted = {name: wanted for name, (_, wanted) in asks.items()}
+    granted = {name: 0 if ask.fatal else ask.wanted for name, ask in asks.items()}
     over = sum(granted.values()) - budget
-    while over > 0 and (giving := [name for name, (least, _) in asks.items() if granted[name] > least]):
-        granted[max(giving, key=granted.__getitem__)] -= 1
+    while over > 0 and (giving := [name for name, ask in asks.items() if granted[name] > ask.least]):
+        granted[max(giving, key=lambda name: granted[name] / asks[name].weight)] -= 1
         over -= 1
     return granted
 
@@ -107,7 +149,7 @@ def _wanted(spec: ScalingSpec, samples: Sequence[Sample], current: int) -> list[
             start -= 1
         messages = max(1, running, after.handled - samples[start].handled)
         seconds = max(0.0, after.busy_s - samples[start].busy_s) / messages
-        workers = rate * seconds / UTILISATION + after.ready * seconds / spec.drain_target_s
+        workers = rate * seconds / spec.target_utilisation + after.ready * seconds / spec.drain_target_s
         if after.ready:
             workers = max(workers, 1.0)  # nobody at all has no seconds to judge by
         found.append((after.at, min(max(ceil(workers - 1e-9), spec.min), spec.max), rate, seconds))

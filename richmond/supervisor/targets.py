@@ -25,9 +25,12 @@ def share(fleet: Fleet) -> Fleet:
     """Fit the targets into max-workers. A pin comes before what the policy wants above a class's min."""
     limit = fleet.settings.richmond.max_workers
     wanted = {n: c.target if c.pin is None else c.pin for n, c in fleet.classes.items()}
-    granted = policy.shares({n: (least(c), wanted[n]) for n, c in fleet.classes.items()}, limit)
+    granted = policy.shares(
+        {n: policy.Ask(least(c), wanted[n], c.spec.weight) for n, c in fleet.classes.items()}, limit
+    )
     # Still too many after a reload with less room for what was pinned before: then pins give way.
-    granted = policy.shares({n: (0 if c.pin else c.spec.min, granted[n]) for n, c in fleet.classes.items()}, limit)
+    asks = {n: policy.Ask(0 if c.pin else c.spec.min, granted[n], c.spec.weight) for n, c in fleet.classes.items()}
+    granted = policy.shares(asks, limit)
     for name, cls in fleet.classes.items():
         if granted[name] != cls.target:
             reason = f"{cls.reason}; held by max-workers" if granted[name] < wanted[name] else cls.reason

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from richmond.supervisor.policy import Sample, ScalingSpec, decide, shares
+from richmond.supervisor.policy import Ask, Sample, ScalingSpec, decide, shares
 
 SPEC = ScalingSpec(min=1, max=8, drain_target_s=5, scale_down_s=60, interval_s=2)
 
@@ -121,7 +121,7 @@ def test_a_class_that_has_just_grown_does_not_shrink():
     ],
 )
 def test_the_largest_gives_way_until_all_fit(asks, budget, granted):
-    assert shares(asks, budget) == granted
+    assert shares({name: Ask(*ask) for name, ask in asks.items()}, budget) == granted
 
 
 samples = st.lists(st.tuples(st.floats(0.1, 10), *[st.integers(0, 10_000)] * 3, st.floats(0, 1000)), max_size=60)
