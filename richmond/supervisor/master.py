@@ -106,6 +106,7 @@ class Master:
         self._feed = EventFeed(self._services, self._reporter)
         self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
         self._feed.listeners.append(self._hooks.on_event)
+        self._reporter.hook_events_dropped = lambda: self._hooks.dropped
         self._heart = Heartbeat(notifier or Notifier({}), self._services)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None

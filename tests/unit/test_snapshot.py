@@ -77,7 +77,6 @@ ILL = {
         ),
         "EchoWorker: its code has changed (a.py), and it does not come up: oops; rolled back, the old workers serve on",
     ),
-    "the log is full": (snapshot(GOOD, log_lines_dropped=7), "7 log lines could not be written"),
 }
 
 
@@ -98,8 +97,18 @@ def test_dead_letters_and_a_class_pinned_to_none_do_not_make_it_ill(found):
     assert status.healthy(found)
 
 
-def test_dead_letters_are_warned_of():
-    assert "dead letters in richmond.dead: 3" in snapshot(GOOD, dead=3).warnings[0]
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dead": 3}, "dead letters in richmond.dead: 3; see richmond dead list"),
+        ({"log_lines_dropped": 7}, "7 log lines could not be written"),
+        ({"hook_events_dropped": 8}, "8 events have not reached their hooks"),
+    ],
+)
+def test_what_is_over_is_warned_of_and_makes_nobody_ill(changes, words):
+    found = snapshot(GOOD, **changes)
+    assert words in found.warnings[0]
+    assert status.healthy(found)
 
 
 def test_a_snapshot_goes_through_json_unchanged():
