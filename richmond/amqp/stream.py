@@ -85,6 +85,7 @@ class EventIO(IO):
         self._lost = False
         self._waiting: Guest | None = None  # it wants the duty
         self._alarm: Alarm | None = None  # ends the reader's sleep; made for the first guest
+        self._guest_poll: select.poll | None = None  # a connection has one guest, all its life
 
     def open(self) -> None:
         """Connect, within the timeout. OSError as the system gives it."""
@@ -244,9 +245,11 @@ class EventIO(IO):
     def _attend(self, guest: Guest, timeout_s: float | None, patient: bool) -> bool:
         assert self.socket is not None
         ends = None if timeout_s is None else time.monotonic() + timeout_s
-        poll = select.poll()
-        poll.register(guest.fileno(), select.POLLIN)
-        poll.register(self.socket.fileno(), select.POLLIN)
+        poll = self._guest_poll
+        if poll is None:
+            poll = self._guest_poll = select.poll()
+            poll.register(guest.fileno(), select.POLLIN)
+            poll.register(self.socket.fileno(), select.POLLIN)
         while True:
             lingers = patient and bool(self._late) and not self._out and self._patience()
             if not lingers:
