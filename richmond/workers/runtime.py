@@ -137,7 +137,9 @@ class _Runtime:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop if lifeline_fd is None else signal.SIG_IGN)
         if lifeline_fd is not None:
-            threading.Thread(target=self._await_orphanage, args=(lifeline_fd,), name="lifeline", daemon=True).start()
+            told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+            threading.Thread(target=self._await_the_end, args=(lifeline_fd, told), name="lifeline", daemon=True).start()
         worker = self._worker = worker_class()
         worker.options = self._job.worker.options
         worker._outlet = self._publish
@@ -364,12 +366,20 @@ class _Runtime:
     def _link_changed(self, state: LinkState) -> None:
         self._inbox.ring()
 
-    def _await_orphanage(self, lifeline_fd: int) -> None:
-        """Nobody but the master has the pipe's other end, so it is closed when the master has died, however it did."""
+    def _await_the_end(self, lifeline_fd: int, told: int) -> None:
+        """Nobody but the master has the pipe's other end, so it is closed when the master has died, however it did.
+
+        `told`: signals. The main thread hears of them when its handler returns, but who is to leave takes no more from
+        then on: it would have to wait behind what is in hand, while others are idle.
+        """
         poll = select.poll()
         poll.register(lifeline_fd, select.POLLIN)
         poll.register(os.pidfd_open(os.getppid()), select.POLLIN)
-        if any(fd == lifeline_fd for fd, _ in poll.poll()) and self._job.log_mark:
+        poll.register(told, select.POLLIN)
+        while (ready := {fd for fd, _ in poll.poll()}) == {told}:
+            if signal.SIGTERM in os.read(told, 4096):
+                self._client.cancel(self._job.worker.queue, self._job.worker.stop_timeout_s)
+        if lifeline_fd in ready and self._job.log_mark:
             log.go_on_in(self._job.log, as_json=self._job.log_format == "json")
         logger.warning("the master or the spawner has died: finishing what is in hand")
         os.kill(os.getpid(), signal.SIGTERM)

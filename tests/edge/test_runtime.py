@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -286,6 +287,23 @@ def test_sigterm_lets_a_worker_finish_all_that_it_holds_and_nothing_else(fleet, 
     assert len(answered) + queues.depth() == 8
     # The one in hand may have been acknowledged, and one more delivered for it, before consuming ended.
     assert len(answered) in (5, 6)
+
+
+def test_who_is_to_leave_takes_nothing_more_while_its_handler_goes_on(fleet, awkward, queues, tmp_path):
+    (pid,) = fleet.run(awkward(prefetch=1))
+    queues.put(message="wait first")
+    wait_until((tmp_path / "first.begun").exists, "the message in hand")
+    os.kill(pid, signal.SIGTERM)
+    declare = partial(queues.channel.queue_declare, queues.amqp.receive_queue, passive=True)
+    wait_until(lambda: declare().method.consumer_count == 0, "the end of its consumer")
+    assert is_running(pid)
+    queues.put(message="say second")
+    (tmp_path / "first").touch()
+    assert queues.replies(1)[0]["message"] == f"first by {pid}"
+    assert fleet.expect(jobs.Exited).code == 0
+    second, _, _ = next(queues.channel.consume(queues.amqp.receive_queue))
+    assert not second.redelivered
+    assert queues.depth(queues.amqp.dead_queue) == 0
 
 
 def test_when_the_master_is_killed_the_message_in_hand_is_answered(fleet, awkward, queues, tmp_path):
