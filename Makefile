@@ -6,7 +6,7 @@ PYTEST_ARGS :=
 BENCH_ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast bench cover lint types fmt rabbitmq clean
+.PHONY: help run test test-fast bench cover lint types fmt rabbitmq chromium clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ help: ## list these targets
 run: $(VE)/.installed rabbitmq ## set up what is missing, then start Richmond with a gateway simulator; Ctrl-C ends it
 	@exec $(VE)/bin/richmond start -c $(CONFIG)
 
-test: $(VE)/.installed-dev rabbitmq ## set up what is missing, then run all tests
+test: $(VE)/.installed-dev rabbitmq chromium ## set up what is missing, then run all tests
 	@$(VE)/bin/pytest -n auto $(PYTEST_ARGS)
 
 test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
@@ -23,7 +23,7 @@ test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
 bench: $(VE)/.installed-bench rabbitmq ## measure Richmond beside its peers; BENCH_ARGS=--quick to see that it works
 	@$(VE)/bin/python -m bench $(BENCH_ARGS)
 
-cover: $(VE)/.installed-dev rabbitmq ## all tests, with the lines that none of them reached
+cover: $(VE)/.installed-dev rabbitmq chromium ## all tests, with the lines that none of them reached
 	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 lint: $(VE)/.installed-dev ## style, types and the layers of imports
@@ -41,6 +41,9 @@ fmt: $(VE)/.installed-dev ## format, and repair what ruff can repair
 
 rabbitmq: ## install RabbitMQ's server from Debian if it is missing, without a system-wide broker
 	@scripts/install-rabbitmq.sh
+
+chromium: ## install Chromium from Debian if it is missing, for the tests of the web pages
+	@scripts/install-chromium.sh
 
 clean: ## remove the virtual environment, builds and caches; var/ stays, the queues are in it
 	@rm -rf $(VE) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
