@@ -28,7 +28,13 @@ setup(
         "prometheus-client>=0.20,<1",
     ],
     extras_require={
+        "otel": [
+            "opentelemetry-sdk>=1.27,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.27,<2",
+        ],
         "dev": [
+            "opentelemetry-sdk>=1.27,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.27,<2",
             "pytest>=8,<10",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.5,<4",

@@ -27,6 +27,7 @@ from richmond.settings import (
     DEFAULT_ACCOUNT,
     AmqpSettings,
     EnvironmentFile,
+    OtelSettings,
     RabbitmqSettings,
     RichmondSettings,
     Settings,
@@ -44,7 +45,7 @@ SHORT_NAMES = {
 }
 
 _SPEC = Path(__file__).with_name("richmond.configspec")
-_SECTIONS = ("richmond", "ssmi", "amqp", "rabbitmq", "simulator")
+_SECTIONS = ("richmond", "ssmi", "amqp", "rabbitmq", "simulator", "otel")
 _WORKER = "__many__"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -116,6 +117,7 @@ class _Loader:
             rabbitmq=rabbitmq,
             simulator=self._simulator(installation, accounts),
             workers=tuple(self._worker(name, amqp, accounts[0]) for name in worker_names),
+            otel=_build(OtelSettings, self._values("otel")),
         )
         if not settings.workers and not self._text.problems:
             self._wrong("has no worker class; add e.g. the lines `[worker:EchoWorker]` and `workers = 2`", "", "")

@@ -1,12 +1,14 @@
-"""What a single value in the ini may be: the checks that richmond.configspec names. No I/O.
+"""What a single value in the ini may be: the checks that richmond.configspec names.
 
-Each takes the text and returns the value, or raises ValidateError with what is wrong and what would be valid.
+Each takes the text and returns the value, or raises ValidateError with what is wrong and what would be valid. No I/O,
+but for a look whether packages are installed.
 """
 
 from __future__ import annotations
 
 import codecs
 import difflib
+import importlib.util
 import math
 import re
 import shlex
@@ -22,6 +24,8 @@ _SHORT_CODE = re.compile(r"[0-9]{2,15}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOOLEANS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_HEADER = re.compile(r"[A-Za-z0-9_-]+=\S.*")
+_OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _NEAR = 0.75  # of difflib: worksers, min-workers and start_timeout are near; timeout and limit are keys of their own
 _MAX_SECONDS = 7 * 86400.0
 _MIN_RATE, _MAX_RATE = 0.001, 100_000.0
@@ -252,6 +256,29 @@ def variables(text: str) -> dict[str, str]:
     return found
 
 
+def _otel(value: str) -> bool:
+    wanted = _boolean(value)
+    if wanted and not all(map(_is_installed, _OTEL_PACKAGES)):
+        raise ValidateError(
+            "is yes, but the packages for it are not installed: pip install opentelemetry-sdk "
+            "opentelemetry-exporter-otlp-proto-http; or set it to no"
+        )
+    return wanted
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it is a part of
+        return False
+
+
+def _pairs(value: str) -> str:
+    if any(not _HEADER.fullmatch(part) for part in _parts(value)):  # it may hold a token: it is not shown
+        raise ValidateError("is not NAME=VALUE, NAME=VALUE; valid is e.g. x-api-key=SECRET")
+    return value
+
+
 CHECKS: Mapping[str, Callable[..., Any]] = {
     "integer": _integer,
     "seconds": _seconds,
@@ -266,6 +293,8 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "path": _path,
     "host": _host,
     "url": _url,
+    "otel": _otel,
+    "pairs": _pairs,
     "name": _name,
     "encoding": _encoding,
     "codes": _codes,

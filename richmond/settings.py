@@ -127,6 +127,17 @@ class SimulatorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OtelSettings:
+    """[otel]: the way of messages as OpenTelemetry spans."""
+
+    enabled: bool = False
+    endpoint: str = "http://127.0.0.1:4318"  # of the collector, OTLP over HTTP, without /v1/traces
+    service_name: str = "richmond"
+    headers: str = field(default="", repr=False)  # NAME=VALUE, NAME=VALUE; a token, say
+    sample_ratio: float = 1.0  # of messages, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentFile:
     """Read with the ini, by whoever may read it: a worker need not."""
 
@@ -207,6 +218,7 @@ class Settings:
     rabbitmq: RabbitmqSettings
     simulator: SimulatorSettings
     workers: tuple[WorkerSettings, ...]
+    otel: OtelSettings = OtelSettings()
 
     @property
     def ssmi(self) -> SsmiSettings:

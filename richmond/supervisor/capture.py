@@ -142,6 +142,7 @@ def _secrets(settings: Settings) -> set[str]:
     """
     found = set(_of_workers(settings)) | {settings.amqp.password, settings.simulator.password}
     found |= {account.password for account in settings.accounts}
+    found |= {header.partition("=")[2].strip() for header in settings.otel.headers.split(",")}
     names = {settings.amqp.username, settings.simulator.username, *(account.username for account in settings.accounts)}
     return {secret for secret in found - names if len(secret) >= _SHORTEST_SECRET}
 

@@ -177,6 +177,9 @@ def fixed(given: Settings, running: Settings) -> tuple[Settings, tuple[str, ...]
     if keys := _changed_keys(running.rabbitmq, given.rabbitmq):
         notes.append(f"[rabbitmq]: to change {keys} needs richmond stop and richmond start")
         given = replace(given, rabbitmq=running.rabbitmq)
+    if keys := _changed_keys(running.otel, given.otel):
+        notes.append(f"[otel]: to change {keys} needs richmond stop and richmond start")
+        given = replace(given, otel=running.otel)
     return given, tuple(notes)
 
 

@@ -101,7 +101,7 @@ def test_the_shipped_ini_shows_every_key():
 
 def test_every_attribute_of_the_settings_can_be_set_in_the_ini():
     keys = config.known_keys()
-    for section in ("richmond", "ssmi", "amqp", "rabbitmq", "simulator"):
+    for section in ("richmond", "ssmi", "amqp", "rabbitmq", "simulator", "otel"):
         attributes = {config.key_of(field.name) for field in fields(getattr(config.load(SHIPPED, {}), section))}
         assert attributes - {"name"} <= set(keys[section])
     derived = {"name", "routing-key", "options"}

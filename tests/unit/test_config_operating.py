@@ -1,5 +1,7 @@
 """The ini's keys for logs and hooks."""
 
+import sys
+
 import pytest
 
 from richmond import config
@@ -102,3 +104,14 @@ def test_an_address_of_the_management_api_that_cannot_be_is_said_without_its_pas
     ini.write_text(f"[amqp]\nmanagement = {url}\n[worker:EchoWorker]\n")
     with pytest.raises(ConfigError, match="is not the URL of a server"):
         config.load(ini, {})
+
+
+def test_traces_need_packages_and_the_command_that_gets_them_is_said(load, monkeypatch):
+    on = "[otel]\nenabled = yes\nheaders = x-api-key=s3cret\n"
+    settings = load(on)
+    assert settings.otel.enabled
+    assert "s3cret" not in config.describe(settings)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)  # as if it were not there
+    with pytest.raises(ConfigError, match="pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"):
+        load(on)
+    assert not load("[otel]\nenabled = no\n").otel.enabled
