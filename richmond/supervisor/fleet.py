@@ -32,6 +32,7 @@ class WorkerClass:
     target: int
     reason: str
     pin: int | None = None  # the operator's count, until `scale NAME auto`
+    decision: policy.Decision | None = None  # the policy's last word, before max-workers
     woken: bool = False  # since the last sample: its messages need not be told of again
     slots: tuple[Slot, ...] = ()
     samples: tuple[policy.Sample, ...] = ()

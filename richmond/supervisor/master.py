@@ -396,5 +396,4 @@ class Master:
             gevent.sleep(self._settings.richmond.sample_interval_s)
             if self._fleet.started and not self._stopping:
                 samples = self._reporter.sample(self._fleet)
-                if samples:
-                    self._inbox.put(f.Sampled(samples, self._reporter.held(self._fleet)))
+                self._inbox.put(f.Sampled(samples, self._reporter.held(self._fleet)))

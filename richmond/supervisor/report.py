@@ -17,6 +17,7 @@ from richmond.scoreboard import DEAD_REASONS, Scoreboard
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
 from richmond.supervisor import policy, status
+from richmond.supervisor.host import Host
 from richmond.supervisor.lifecycle import Slot, State
 from richmond.supervisor.metrics import Counts, Processes, Totals
 from richmond.supervisor.services import Services
@@ -49,6 +50,7 @@ class Reporter:
         self._counts = Counts(board)
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
         self._processes = Processes()
+        self._host = Host()
         self._started = time.time()
         self._looks: list[tuple[float, dict[str, _Queue]]] = []  # the last two samples, for the rates
 
@@ -82,13 +84,29 @@ class Reporter:
         queues = self._look(fleet, SAMPLE_TIMEOUT_S)
         now = time.monotonic()
         self._looks = [*self._looks[-1:], (now, queues)]
+        left = self._host.look(
+            {n: [s.pid for s in c.slots if s.pid and s.state is State.RUNNING] for n, c in fleet.classes.items()}
+        )
         found = {}
         for name, totals in self.count(fleet).items():
             cls = fleet.classes[name]
             queue = queues.get(cls.spec.queue)
             if queue is not None and queue.ready is not None:
-                handled = totals.handled + totals.failed
-                found[name] = policy.Sample(now, queue.ready, totals.unacked, handled, totals.busy_s, cls.target)
+                found[name] = policy.Sample(
+                    now,
+                    queue.ready,
+                    totals.unacked,
+                    totals.handled + totals.failed,
+                    totals.busy_s,
+                    cls.target,
+                    running=cls.count(State.RUNNING),
+                    starting=cls.count(State.STARTING),
+                    consumers=queue.consumers,
+                    memory_free=left.memory_free,
+                    worker_bytes=left.uses[name].worker_bytes,
+                    cpu=left.cpu,
+                    workers_cpu=left.uses[name].cpu,
+                )
         return found
 
     def snapshot(self, fleet: f.Fleet) -> status.Snapshot:

@@ -11,22 +11,32 @@ from richmond.supervisor.targets import retarget
 
 
 def sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
+    """Classes without a sample are judged, too: that their figures get old is one."""
     before, fleet = fleet, replace(fleet, held=event.held)
-    for name, sample in event.samples.items():
-        cls = fleet.classes.get(name)
-        if cls is None or cls.removed or fleet.stopping:
+    for name, cls in fleet.classes.items():
+        if cls.removed or fleet.stopping:
             continue
-        spec = policy.ScalingSpec(
-            cls.spec.min, cls.spec.max, cls.spec.drain_target_s, cls.spec.scale_down_s,
-            fleet.settings.richmond.sample_interval_s,
-        )  # fmt: skip
-        horizon = now - spec.scale_down_s - 2 * spec.interval_s
-        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), sample), woken=False)
-        if cls.pin is None and cls.count(State.FATAL) == 0:
-            decision = policy.decide(spec, cls.samples, cls.target, now)
-            cls = replace(cls, target=decision.target, reason=decision.reason)
+        spec = spec_of(fleet, cls)
+        new = (event.samples[name],) if name in event.samples else ()
+        horizon = now - policy.horizon_s(spec)
+        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), *new), woken=False)
+        current = min(max(cls.target, spec.min), spec.max)  # a pin may be anywhere
+        cls = replace(cls, decision=policy.decide(spec, cls.samples, current, now))
+        if cls.pin is None and cls.count(State.FATAL) == 0 and cls.decision is not None:
+            cls = replace(cls, target=cls.decision.target, reason=cls.decision.reason)
         fleet = fleet.put(cls)
     return retarget(before, fleet, now)
+
+
+def spec_of(fleet: Fleet, cls: WorkerClass) -> policy.ScalingSpec:
+    return policy.ScalingSpec(
+        cls.spec.min,
+        cls.spec.max,
+        cls.spec.drain_target_s,
+        cls.spec.scale_down_s,
+        fleet.settings.richmond.sample_interval_s,
+        cls.spec.target_utilisation,
+    )
 
 
 def woken(fleet: Fleet, event: Woken, now: float, _jitter: float) -> Result:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from richmond.supervisor import policy
 from richmond.supervisor.fleet import Action, Fleet, Log, Result, WorkerClass
+from richmond.supervisor.lifecycle import State
 from richmond.supervisor.reconcile import reconcile_all
 
 
@@ -22,20 +24,40 @@ def retarget(before: Fleet, fleet: Fleet, now: float) -> Result:
 
 
 def share(fleet: Fleet) -> Fleet:
-    """Fit the targets into max-workers. A pin comes before what the policy wants above a class's min."""
+    """Fit the targets into max-workers. A pin comes before what the policy wants above a class's min.
+
+    A class with FATAL workers needs room for those that live and for a probe; it keeps more only where nobody wants it.
+    """
     limit = fleet.settings.richmond.max_workers
-    wanted = {n: c.target if c.pin is None else c.pin for n, c in fleet.classes.items()}
-    granted = policy.shares(
-        {n: policy.Ask(least(c), wanted[n], c.spec.weight) for n, c in fleet.classes.items()}, limit
-    )
+    classes = fleet.classes
+    wanted = {n: c.target if c.pin is None else c.pin for n, c in classes.items()}
+    needed = {n: _needed(c, wanted[n]) for n, c in classes.items()}
+    granted = _cut(fleet, {n: min(least(c), needed[n]) for n, c in classes.items()}, needed, limit)
     # Still too many after a reload with less room for what was pinned before: then pins give way.
-    asks = {n: policy.Ask(0 if c.pin else c.spec.min, granted[n], c.spec.weight) for n, c in fleet.classes.items()}
-    granted = policy.shares(asks, limit)
-    for name, cls in fleet.classes.items():
+    granted = _cut(fleet, {n: 0 if c.pin else c.spec.min for n, c in classes.items()}, granted, limit)
+    room = limit - sum(granted.values())
+    for name, cls in classes.items():
+        more = min(wanted[name] - needed[name], max(0, room)) if granted[name] == needed[name] else 0
+        granted[name] += more
+        room -= more
         if granted[name] != cls.target:
             reason = f"{cls.reason}; held by max-workers" if granted[name] < wanted[name] else cls.reason
             fleet = fleet.put(replace(cls, target=granted[name], reason=reason))
     return fleet
+
+
+def _cut(fleet: Fleet, leasts: Mapping[str, int], wanted: Mapping[str, int], limit: int) -> dict[str, int]:
+    weights = {name: cls.spec.weight for name, cls in fleet.classes.items()}
+    return policy.shares({n: policy.Ask(leasts[n], wanted[n], weights[n]) for n in fleet.classes}, limit)
+
+
+def _needed(cls: WorkerClass, wanted: int) -> int:
+    """What it can make use of."""
+    fatal = cls.count(State.FATAL)
+    if not fatal:
+        return wanted
+    probe = len([s for s in cls.slots if s.state not in (State.FATAL, State.STOPPING)]) + 1
+    return min(wanted, max(probe, cls.spec.min if cls.pin is None else 0))
 
 
 def least(cls: WorkerClass) -> int:

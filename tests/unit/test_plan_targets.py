@@ -121,7 +121,7 @@ def test_a_target_that_falls_in_the_middle_of_a_rollout_leaves_one_that_takes_ov
     assert [slot.generation for slot in stays] == [1, 1, 2, 2]
 
 
-IDLE = INI.replace("workers = 2\nmin = 1", "workers = 0\nmin = 0")
+IDLE = INI.replace("\nworkers = 2\nmin = 1", "\nworkers = 0\nmin = 0")
 
 
 def test_a_message_for_a_class_of_which_no_worker_runs_has_one_started(load):
@@ -164,3 +164,35 @@ def test_who_has_nothing_in_hand_leaves_first_and_then_who_has_least(play):
     assert [kill.slot for kill in play.take(f.Kill)] == ["EchoWorker:0"]
     play.send(f.Scale(3, "EchoWorker", 1, False, held))
     assert [kill.slot for kill in play.take(f.Kill)] == ["EchoWorker:3", "EchoWorker:1"]
+
+
+def test_a_class_that_cannot_run_leaves_its_room_to_the_others_but_for_a_probe(load):
+    text = INI.replace("\nworkers = 2", "\nworkers = 8").replace("\nworkers = 1", "\nworkers = 1\nmin = 1\nmax = 20")
+    play = Play(load(text))
+    play.fork_all()
+    for slot in play.slots("EchoWorker"):
+        play.crash(slot, code=3)
+    assert play.fleet.classes["EchoWorker"].count(State.FATAL) == 8
+    play.send(f.Scale(1, "FooBarWorker", 12, False))
+    assert play.fleet.classes["EchoWorker"].target == 8  # nobody wants it
+    (reply,) = [a for a in play.send(f.Scale(2, "FooBarWorker", 19, False)) if isinstance(a, f.Reply)]
+    assert reply.ok
+    echo, foobar = (play.fleet.classes[name] for name in ("EchoWorker", "FooBarWorker"))
+    assert (echo.target, foobar.target) == (1, 19)
+    assert [slot.state for slot in play.slots("EchoWorker")] == [State.FATAL]
+    assert echo.probe_due is not None
+
+
+def test_the_room_is_shared_by_weight(load):
+    text = INI.replace("\nworkers = 2\nmin = 1\nmax = 8", "\nworkers = 20\nmin = 1\nmax = 20\nweight = 3")
+    play = Play(load(text.replace("\nworkers = 1", "\nworkers = 20\nmin = 1\nmax = 20")))
+    assert {n: c.target for n, c in play.fleet.classes.items()} == {"EchoWorker": 15, "FooBarWorker": 5}
+
+
+def test_without_samples_the_figures_are_said_to_be_old_and_nobody_leaves(play):
+    sample = policy.Sample(play.now, 0, 0, 0, 0.0)
+    play.send(f.Sampled({"EchoWorker": sample}))
+    play.now += 600
+    play.send(f.Sampled({}))
+    cls = play.fleet.classes["EchoWorker"]
+    assert (cls.target, "fresh" in cls.reason) == (2, True)
