@@ -25,7 +25,6 @@ def test_a_class_that_computes_is_seen_to_and_what_its_workers_have_to_themselve
 
             until("a busy look", works)
             use = found[-1].uses
-            assert use["Busy"].cpu <= found[-1].cpu + 0.2
             assert 1 << 20 < use["Busy"].worker_bytes < psutil.Process(busy.pid).memory_info().rss
             assert (use["Nobody"].cpu, use["Nobody"].worker_bytes) == (0.0, None)
             assert 0 < found[-1].memory_free <= psutil.virtual_memory().total
