@@ -93,9 +93,7 @@ class Broker:
         self._tracer = Tracer(settings.richmond.trace)
         journal = Journal(directory / "journal.db", settings.richmond.journal_max_bytes)
         self._saving: gevent.Greenlet | None = None
-        self._amqp = Client(
-            settings.amqp, name="richmond broker", topology=whole_topology(settings), on_state=self._on_amqp_state
-        )
+        self._amqp, self._spans = _link(settings, self._on_amqp_state)
         asleep = {} if asleep is None else asleep
         self._outlet = Outlet(settings.amqp, journal, self._amqp, self._tracer, self._look_for_room, asleep)
         self._commons = Commons(
@@ -173,6 +171,7 @@ class Broker:
             journal=self._outlet.status(),
             opt_outs=len(self._opt_out),
             counters=dict(self._counts()),
+            spans=self._spans(),
             end_to_end=reduce(Durations.plus, (a.sender.ussd.end_to_end.read() for a in self._all()), NONE),
         )
 
@@ -250,6 +249,17 @@ class Broker:
 
 def _with_gateway(settings: Settings) -> list[SsmiSettings]:
     return [ssmi for ssmi in settings.accounts if ssmi.host]
+
+
+def _link(settings: Settings, on_state: Callable[[AmqpState], None]) -> tuple[Client, Callable[[], tuple[int, int]]]:
+    """The client, and how many spans it has exported and dropped."""
+    name, topo = "richmond broker", whole_topology(settings)
+    if not settings.otel.enabled:
+        return Client(settings.amqp, name=name, topology=topo, on_state=on_state), lambda: (0, 0)
+    from richmond.broker_spans import SpanClient  # its packages may not be there
+
+    client = SpanClient(settings.amqp, name=name, topology=topo, on_state=on_state, otel=settings.otel)
+    return client, lambda: client.spans
 
 
 def whole_topology(settings: Settings) -> Topology:

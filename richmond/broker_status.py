@@ -59,3 +59,4 @@ class BrokerStatus(msgspec.Struct, frozen=True):
     opt_outs: int  # subscribers who want no more SMS
     counters: dict[str, int]
     end_to_end: Durations
+    spans: tuple[int, int] = (0, 0)  # exported, dropped

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,6 +114,14 @@ def conceal(line: str, msisdn: object, message: object) -> str:
     if isinstance(msisdn, str) and len(msisdn) > 3:
         line = line.replace(msisdn, mask(msisdn))
     return line
+
+
+def conceal_traceback(error: BaseException, msisdn: object, message: object) -> str:
+    """Frames show code, but what the exception says may quote the subscriber."""
+    return "".join(
+        part if part.startswith('  File "') else conceal(part, msisdn, message)
+        for part in traceback.format_exception(error)
+    ).rstrip()
 
 
 def msg(*message: object, **kw: Any) -> None:

@@ -39,6 +39,7 @@ def run_broker(settings: Settings) -> int:
 def run_worker(settings: Settings, name: str) -> int:
     """One worker of the class `name`: a [worker:NAME] of the ini, its class, or any class, which takes the rest."""
     from richmond.workers import runtime
+    from richmond.workers.chosen import runtime_of
 
     spec = _spec(settings, name)
     job = WorkerJob(
@@ -53,13 +54,14 @@ def run_worker(settings: Settings, name: str) -> int:
         log=None,
         log_level=settings.richmond.log_level,
         log_messages=settings.richmond.log_messages,
+        otel=settings.otel if settings.otel.enabled else None,
     )
 
     def report(event: Ready | Failed) -> None:
         if isinstance(event, Ready):
             log.info("%s is ready, consuming %s", spec.class_path, spec.queue)
 
-    return runtime.run(job, report=report)
+    return runtime.run(job, report=report, runtime=runtime_of(job))
 
 
 def run_simulator(settings: Settings) -> int:

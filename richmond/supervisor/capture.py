@@ -84,6 +84,7 @@ class Capture:
             log_level=places.log_level,
             log_messages=places.log_messages,
             log_format=places.log_format,
+            otel=settings.otel if settings.otel.enabled else None,
         )
         return job, output
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from richmond.settings import DEFAULT_ACCOUNT, AmqpSettings, WorkerSettings
+from richmond.settings import DEFAULT_ACCOUNT, AmqpSettings, OtelSettings, WorkerSettings
 
 # Linux takes a packet whole or not at all, up to SO_SNDBUF (212,992 bytes unless changed). Readers give this much room.
 MAX_PACKET_BYTES = 1 << 20
@@ -36,6 +36,7 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     log_messages: bool = False
     log_format: str = "text"
+    otel: OtelSettings | None = None  # None: its messages are not followed as spans
 
 
 # Master to spawner.

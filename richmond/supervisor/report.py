@@ -133,6 +133,8 @@ class Reporter:
             journal=status.Journal(journal.entries, journal.oldest, journal.kept),
             opt_outs=facts.opt_outs if facts is not None else 0,
             end_to_end=facts.end_to_end if facts is not None else NONE,
+            spans=facts.spans[0] if facts is not None else 0,
+            spans_dropped=facts.spans[1] if facts is not None else 0,
         )
         snapshot = status.counted(snapshot, self._counts.keep())
         return status.judged(snapshot)

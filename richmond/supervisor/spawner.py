@@ -33,6 +33,7 @@ from richmond.scoreboard import Scoreboard
 from richmond.supervisor import jobs
 from richmond.supervisor.confine import confine
 from richmond.workers import runtime
+from richmond.workers.chosen import runtime_of
 
 # Those which end the master, or the whole terminal or container with it, must not end the one who outlives it to
 # see its workers out.
@@ -86,6 +87,8 @@ class Spawner:
 
     def _spawn(self, job: jobs.WorkerJob, output: list[int]) -> None:
         """`output`: the pipe for what it says. Empty: nothing came with the order, or no descriptor was left here."""
+        with contextlib.suppress(ImportError):  # else the child says so
+            runtime_of(job)  # its children share what it imports
         # Held back, not ignored: what comes for the child before it has made itself ready is delivered then.
         signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
@@ -162,7 +165,10 @@ class Spawner:
                 self._report(jobs.Failed(job.slot, os.getpid(), f"{job.worker.name} cannot be run: {e}", handler=False))
                 code = runtime.EXIT_CANNOT_IMPORT
                 return
-            code = runtime.run(job, report=self._report, row=row, lifeline_fd=self._lifeline, outlet=outlet)
+            chosen = runtime_of(job)
+            code = runtime.run(
+                job, report=self._report, row=row, lifeline_fd=self._lifeline, outlet=outlet, runtime=chosen
+            )
         except BaseException:  # the process's top: whatever it was, it ends here
             traceback.print_exc()
         finally:

@@ -240,7 +240,8 @@ def _durations(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _spans(snapshot: Snapshot) -> Iterator[Metric]:
-    spans = [(("worker", cls.name), cls.spans, cls.spans_dropped) for cls in snapshot.classes]
+    spans = [(("master", ""), snapshot.spans, snapshot.spans_dropped)]
+    spans += [(("worker", cls.name), cls.spans, cls.spans_dropped) for cls in snapshot.classes]
     for name, text, at in (
         ("spans_exported", "Spans that the collector of [otel] took.", 1),
         ("spans_dropped", "Spans that it did not take, or that were too many.", 2),

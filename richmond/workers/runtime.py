@@ -67,11 +67,12 @@ def run(
     row: Row | None = None,
     lifeline_fd: int | None = None,
     outlet: log.Sink | None = None,
+    runtime: type[Runtime] | None = None,
 ) -> int:
     """Be this worker until told to end. Returns the process's exit code.
 
     Without `lifeline_fd` nobody supervises: Ctrl-C ends it too. SIGTERM: finish what is in the inbox, then end.
-    `outlet`: where its log goes; None: standard error.
+    `outlet`: where its log goes; None: standard error. `runtime`: a special one.
     """
     if job.worker.environment_file is not None:
         os.environ.update(job.worker.environment_file.variables)
@@ -88,7 +89,7 @@ def run(
         tell(Failed(job.slot, os.getpid(), shorten(traceback.format_exc()), handler=False))
         return EXIT_CANNOT_IMPORT
     try:
-        _Runtime(job, tell, row or Scoreboard.create(1).row(0)).run(worker_class, files, lifeline_fd)
+        (runtime or Runtime)(job, tell, row or Scoreboard.create(1).row(0)).run(worker_class, files, lifeline_fd)
     except BaseException:  # meant: what a site's set-up may raise
         logger.exception("the worker ends")
         tell(Failed(job.slot, os.getpid(), shorten(traceback.format_exc()), handler=False))
@@ -96,7 +97,7 @@ def run(
     return EXIT_PLANNED
 
 
-class _Message(msgspec.Struct, eq=False):
+class Message(msgspec.Struct, eq=False):
     """A delivery, from the begin of its handler until it is acknowledged."""
 
     delivery: Delivery
@@ -109,7 +110,7 @@ class _Message(msgspec.Struct, eq=False):
     kept: bool = False  # even that was refused: it is not acknowledged
 
 
-class _Runtime:
+class Runtime:
     def __init__(self, job: WorkerJob, tell: Callable[[Ready | Failed], None], row: Row) -> None:
         self._job = job
         self._tell = tell
@@ -118,7 +119,7 @@ class _Runtime:
         self._looked = 0.0  # when the connection was last attended to
         self._prefetch = Prefetch(job.worker.prefetch)
         self._stopping = False
-        self._in_hand: _Message | None = None
+        self._in_hand: Message | None = None
         self._main = threading.get_ident()
         self._begun = 0  # messages
         self._lock = threading.Lock()  # guards the next three and each message's `open`
@@ -182,7 +183,7 @@ class _Runtime:
                 self._handle(delivery)
 
     def _handle(self, delivery: Delivery) -> None:
-        message = _Message(delivery)
+        message = Message(delivery)
         self._begun += 1
         ok = False
         message_id = identity(delivery.body)
@@ -217,7 +218,7 @@ class _Runtime:
             self._looked = ended
             self._inbox.look()
 
-    def _call(self, message: _Message, data: dict[str, Any]) -> bool:
+    def _call(self, message: Message, data: dict[str, Any]) -> bool:
         self._in_hand = message
         try:
             self._worker._handle(data)
@@ -228,23 +229,23 @@ class _Runtime:
         self._in_hand = None
         return True
 
-    def _handler_failed(self, message: _Message, data: dict[str, Any], error: BaseException) -> None:
+    def _handler_failed(self, message: Message, data: dict[str, Any], error: BaseException) -> None:
         """What it had published before it raised is on its way; if the subscriber got nothing, there is the apology."""
-        text = _traceback(error, data)
+        text = log.conceal_traceback(error, data.get("msisdn"), data.get("message"))
         logger.error("a handler raised; its message goes to the dead-letter queue\n%s", text)
         self._tell(Failed(self._job.slot, os.getpid(), shorten(text), handler=True))
         line = " ".join("".join(traceback.format_exception_only(error)).split())
         self._bury(message, "handler-failed", line)
         self._apologise(message, data)
 
-    def _apologise(self, message: _Message, data: dict[str, Any]) -> None:
+    def _apologise(self, message: Message, data: dict[str, Any]) -> None:
         """To a subscriber who waits for an answer and got none."""
         if isinstance(message.subscriber, str) and data.get("ussd_type") in ("1", "2") and not message.answered:
             apology = {"msisdn": message.subscriber, "message": self._job.worker.apology, "ussd_type": "3"}
             apology |= {key: data[known] for key, known in _ANSWERS.items() if data.get(known)}
             self._send(self._address(apology, message), messages.encode(apology), message)
 
-    def _bury(self, message: _Message, reason: str, exception: str = "") -> None:
+    def _bury(self, message: Message, reason: str, exception: str = "") -> None:
         """Publish to the dead-letter queue. The queue itself knows nothing of that: it has no arguments."""
         message.dead = reason
         headers = {
@@ -268,7 +269,7 @@ class _Runtime:
             message.answered = True
         self._send(key, body, message)
 
-    def _address(self, data: dict[str, Any], message: _Message | None) -> str:
+    def _address(self, data: dict[str, Any], message: Message | None) -> str:
         """Complete `data` for its way back, and say with which routing key it goes."""
         asked = message.data if message is not None else _NOTHING
         account = data.get("account") or asked.get("account") or DEFAULT_ACCOUNT
@@ -290,7 +291,7 @@ class _Runtime:
         data.setdefault("report_to", worker.routing_key)
         return queues.sms.routing_key
 
-    def _send(self, key: str, body: bytes, message: _Message | None, headers: dict[str, Any] | None = None) -> None:
+    def _send(self, key: str, body: bytes, message: Message | None, headers: dict[str, Any] | None = None) -> None:
         if self._unconfirmed >= MAX_UNCONFIRMED:
             self._client.flush()
             with self._room:
@@ -307,7 +308,7 @@ class _Runtime:
         if not self._inbox or self._client.stands_in or threading.get_ident() != self._main:
             self._client.flush()
 
-    def _confirmed(self, message: _Message | None, key: str, error: str | None) -> None:
+    def _confirmed(self, message: Message | None, key: str, error: str | None) -> None:
         """RabbitMQ has taken a publish, or not. In whichever thread reads."""
         if error:
             logger.error("RabbitMQ did not take a message for %s: %s", key, error)
@@ -317,7 +318,7 @@ class _Runtime:
                 message.refused = error
         self._settle(message, 1)
 
-    def _settle(self, message: _Message | None, confirmed: int = 0) -> None:
+    def _settle(self, message: Message | None, confirmed: int = 0) -> None:
         """One thing less that the message waits for. After the last one it is acknowledged."""
         with self._lock:
             self._unconfirmed -= confirmed
@@ -390,14 +391,6 @@ class _Runtime:
 
 def _is_ussd(data: dict[str, Any]) -> bool:
     return bool(data.get("kind", "ussd") == "ussd")
-
-
-def _traceback(error: BaseException, data: dict[str, Any]) -> str:
-    """For the log and for status: frames show code, but what the exception says may quote the subscriber."""
-    return "".join(
-        part if part.startswith('  File "') else log.conceal(part, data.get("msisdn"), data.get("message"))
-        for part in traceback.format_exception(error)
-    ).rstrip()
 
 
 def _attempts(headers: dict[str, Any]) -> int:

@@ -44,6 +44,8 @@ FULL = snapshot(
     counters=COUNTERS,
     end_to_end=took(0.015),
     log_lines_dropped=2,
+    spans=7,
+    spans_dropped=6,
     journal=Journal(3, 1.0, 4),
     messages=Messages(repeated=1),
     links=("up", "down"),
@@ -150,6 +152,8 @@ def samples(exposition):
         ("handler_duration_seconds_bucket", ["Echo", "60.0"], 1),
         ("end_to_end_duration_seconds_bucket", ["0.02"], 1),
         ("spans_exported_total", ["worker", "Echo"], 9),
+        ("spans_exported_total", ["master", ""], 7),
+        ("spans_dropped_total", ["master", ""], 6),
     ],
 )
 def test_what_was_counted_is_there_in_prometheus_words(samples, name, labels, value):
