@@ -145,7 +145,7 @@ class Spawner:
         try:
             if output is not None:
                 outlet = log_pipe.take_over(output, job.log_mark)
-            os.setsid()
+            os.setpgid(0, 0)  # in the session of the spawner: after its death the kernel wakes whoever is stopped
             signal.set_wakeup_fd(-1)
             # Ctrl-C and a reload are for the master, whoever they are sent to: they stay ignored.
             for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):

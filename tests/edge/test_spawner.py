@@ -57,10 +57,11 @@ def test_a_worker_has_nothing_of_gevent_and_no_thread_or_descriptor_of_others(fl
     assert facts["stdin"] == "/dev/null"
 
 
-def test_a_worker_has_a_session_its_title_default_signals_and_the_sites_path(fleet, amqp):
+def test_a_worker_has_a_group_its_title_default_signals_and_the_sites_path(fleet, amqp):
     job = make_job("Spy:0", class_path="spy.Spy", amqp=amqp, path=SITE, environment={"MARKER": "here"})
     facts = facts_of(fleet, job)
-    assert facts["session"]
+    assert facts["group"]
+    assert facts["session"] == fleet.spawner_pid
     assert facts["cmdline"] == "richmond: Spy:0"
     assert facts["masked"] == []
     # SIGPIPE and SIGXFSZ: as in every Python.
@@ -258,11 +259,13 @@ def test_a_stopped_worker_of_a_dead_spawner_can_still_be_killed(fleet, amqp):
 
 
 @pytest.mark.parametrize("ends", ["later", "before"])
-def test_a_stopped_worker_of_a_dead_spawner_is_killed_when_its_time_is_up(fleet, amqp, ends):
+def test_a_stuck_worker_of_a_dead_spawner_is_killed_when_its_time_is_up(fleet, amqp, tmp_path, ends):
     """Also where the master ends before that."""
-    fleet.spawn(make_job(amqp=amqp, orphan_timeout_s=0.3))
+    mark = tmp_path / "stuck"
+    options = {"mark": str(mark)}
+    fleet.spawn(make_job(class_path="stuck.Stuck", amqp=amqp, path=SITE, orphan_timeout_s=0.3, options=options))
     pid = fleet.expect(jobs.Forked).pid
-    os.kill(pid, signal.SIGSTOP)
+    wait_until(mark.exists, "it to be stuck")
     os.kill(fleet.spawner_pid, signal.SIGKILL)
     fleet.expect(jobs.SpawnerDied)
     if ends == "before":
@@ -287,6 +290,20 @@ def test_when_the_master_is_killed_workers_and_spawner_are_gone_even_those_that_
     wait_until(lambda: not is_running(pids[0]), "the end of the stopped worker", 3.0)
     wait_until(lambda: not is_running(spawner), "the end of the spawner")
     assert time.monotonic() - start > 0.9  # the stopped one had its time
+
+
+def test_a_stopped_worker_drains_and_ends_also_where_nobody_is_left_to_kill_it(fleet, amqp):
+    """The kernel wakes it: its process group has become an orphan."""
+    fleet.spawn(make_job(amqp=amqp))
+    pid = fleet.expect(jobs.Forked).pid
+    wait_until(lambda: psutil.Process(pid).num_threads() > 1, "its threads")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it to be stopped")
+    spawner = fleet.spawner_pid
+    fleet.process.kill()
+    os.kill(spawner, signal.SIGKILL)
+    fleet.process.wait()
+    wait_until(lambda: not is_running(pid), "its end")
 
 
 def test_a_spawner_that_is_stopped_when_the_master_dies_ends_too(fleet):

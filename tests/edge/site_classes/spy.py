@@ -19,7 +19,8 @@ raise RuntimeError(
     json.dumps(
         {
             "gevent": sorted(name for name in sys.modules if name.startswith(("gevent", "greenlet"))),
-            "session": os.getsid(0) == os.getpid(),
+            "group": os.getpgid(0) == os.getpid(),
+            "session": os.getsid(0),
             "ignored": [s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN],
             "masked": [s.name for s in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
             "threads": threading.active_count(),
