@@ -4,9 +4,10 @@ VE := ve
 CONFIG := etc/richmond.ini
 PYTEST_ARGS :=
 BENCH_ARGS :=
+CHAOS_ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast bench cover lint types fmt rabbitmq chromium clean
+.PHONY: help run test test-fast bench chaos cover lint types fmt rabbitmq chromium clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
 
 bench: $(VE)/.installed-bench rabbitmq ## measure Richmond beside its peers; BENCH_ARGS=--quick to see that it works
 	@$(VE)/bin/python -m bench $(BENCH_ARGS)
+
+chaos: $(VE)/.installed-dev rabbitmq ## half an hour of faults under load, and a ledger: CHAOS_ARGS='--minutes 2 --seed 7'
+	@$(VE)/bin/python -m bench.chaos --minutes 30 --seed 1 $(CHAOS_ARGS)
 
 cover: $(VE)/.installed-dev rabbitmq chromium ## all tests, with the lines that none of them reached
 	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)

@@ -5,11 +5,12 @@ import resource
 
 
 @contextlib.contextmanager
-def files_no_larger_than(limit):
-    """A write of this process's beyond that many bytes of a file fails."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+def files_no_larger_than(limit, pid=0):
+    """A write of this process's, or of that with `pid`, beyond that many bytes of a file fails."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, most))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with contextlib.suppress(ProcessLookupError):  # its files are full no more
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

@@ -1,12 +1,8 @@
-import os
-import signal
 import time
 
 import pytest
-from installation import until
 from load import INI, SITE, Load
-
-from richmond.rabbitmq import PrivateNode
+from nodes import OwnNode
 
 
 @pytest.fixture
@@ -52,30 +48,6 @@ def audit(load, record_property):
         return ledger
 
     return check
-
-
-class OwnNode:
-    """A node that a test may kill, stop and freeze; it is started again as it was."""
-
-    def __init__(self, directory):
-        self._node = PrivateNode(directory)
-        self.info = self._node.start(60)
-
-    def __getattr__(self, name):
-        return getattr(self.info, name)  # host, port and what else an Installation asks
-
-    def start(self):
-        self.info = self._node.start(60, same_port=True)
-
-    def stop(self):
-        self._node.stop(30)
-
-    def signal(self, number):
-        os.kill(self.info.pid, number)
-
-    def kill(self):
-        self.signal(signal.SIGKILL)
-        until("the node's end", lambda: self._node.running() is None)
 
 
 @pytest.fixture(scope="session")

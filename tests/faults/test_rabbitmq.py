@@ -7,6 +7,7 @@ import time
 
 import pytest
 from amqp_proxy import Proxy
+from nodes import Through
 
 FREEZE_S = float(os.environ.get("RICHMOND_TEST_FREEZE_S", "10"))
 
@@ -81,15 +82,3 @@ def in_flight(richmond, unanswered):
 def until_thawed(end):
     """The one thing here that is waited for is the time."""
     time.sleep(max(0.0, end - time.monotonic()))
-
-
-class Through:
-    """A node, by way of a proxy."""
-
-    def __init__(self, node, proxy):
-        self._node = node
-        self.proxy = proxy
-        self.port = proxy.port
-
-    def __getattr__(self, name):
-        return getattr(self._node, name)
