@@ -196,22 +196,24 @@ def status(ini: Path, as_json: bool) -> None:
 )
 @_ini_option
 @click.option("--wait", is_flag=True, help="Return when so many run and consume.")
+@click.option("--why", is_flag=True, help="Say why it has as many as it has, instead of a COUNT.")
+@click.option("--json", "as_json", is_flag=True, help="With --why: the figures as one JSON object.")
 @click.argument("worker", metavar="CLASS", shell_complete=_complete_class)
-@click.argument("count")
-def scale(ini: Path, wait: bool, worker: str, count: str) -> None:
+@click.argument("count", required=False)
+def scale(ini: Path, wait: bool, why: bool, as_json: bool, worker: str, count: str | None) -> None:
     """Pin the number of workers of CLASS to COUNT, or hand it back to the queue with `auto`.
+
+    A pin may go beyond the class's bounds, up to max-workers. It survives a reload, not a restart of Richmond.
 
     \b
     richmond scale EchoWorker 8
     richmond scale --wait EchoWorker 0
     richmond scale EchoWorker auto
+    richmond scale --why EchoWorker
     """
-    try:
-        number = None if count == "auto" else int(count)
-    except ValueError:
-        raise UsageError(f"{count!r} is neither a number nor auto; try: richmond scale {worker} 8") from None
-    timeout_s = WAIT_TIMEOUT_S if wait else CALL_TIMEOUT_S
-    click.echo(_call(_find(ini), protocol.Scale(worker, number, wait), timeout_s)["text"])
+    from richmond import cli_scale
+
+    cli_scale.run(ini, worker, count, wait=wait, why=why, as_json=as_json)
 
 
 @cli.command(short_help="Take over the changed ini and code.")

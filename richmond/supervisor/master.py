@@ -27,7 +27,7 @@ from richmond.scoreboard import Scoreboard
 from richmond.sd_notify import Notifier
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import ini, jobs, plan, protocol, reloading, scaling, status, watch
+from richmond.supervisor import ini, jobs, plan, protocol, reloading, scaling, status, watch, why
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
 from richmond.supervisor.dump import dump
@@ -373,6 +373,8 @@ class Master:
                 return {"ok": True, "status": status.to_dict(self._reporter.snapshot(self._fleet))}
             case protocol.Scale(worker, count, wait):
                 return self._requests.ask(lambda n: f.Scale(n, worker, count, wait, self._reporter.held(self._fleet)))
+            case protocol.Why(name):
+                return why.answer(self._fleet, name, time.monotonic())
             case protocol.Restart(name, wait):
                 return self._requests.ask(lambda number: f.Restart(number, name, wait))
             case protocol.Reload(wait, dry_run):
@@ -395,5 +397,4 @@ class Master:
         while True:
             gevent.sleep(self._settings.richmond.sample_interval_s)
             if self._fleet.started and not self._stopping:
-                samples = self._reporter.sample(self._fleet)
-                self._inbox.put(f.Sampled(samples, self._reporter.held(self._fleet)))
+                self._inbox.put(f.Sampled(self._reporter.sample(self._fleet), self._reporter.held(self._fleet)))

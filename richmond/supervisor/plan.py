@@ -39,7 +39,7 @@ from richmond.supervisor.looking import LOOK_S, looked
 from richmond.supervisor.reconcile import free_row, move, reconcile, reconcile_all, revive, spread_fatal
 from richmond.supervisor.reloading import conclude, new_class, next_generation, reloaded
 from richmond.supervisor.scaling import sampled, woken
-from richmond.supervisor.targets import least, retarget, share
+from richmond.supervisor.targets import least, no_class, present, retarget, share
 
 
 def begin(settings: Settings) -> Fleet:
@@ -202,7 +202,7 @@ def _scale_error(fleet: Fleet, cls: WorkerClass | None, event: Scale) -> str:
     if fleet.stopping:
         return "richmond is stopping"
     if cls is None or cls.removed:
-        return _no_class(fleet, event.name)
+        return no_class(fleet, event.name)
     limit = fleet.settings.richmond.max_workers
     if event.count is None:
         return ""
@@ -216,14 +216,6 @@ def _scale_error(fleet: Fleet, cls: WorkerClass | None, event: Scale) -> str:
     return ""
 
 
-def _no_class(fleet: Fleet, name: str) -> str:
-    return f"no worker class {name}; there are: {', '.join(_present(fleet))}"
-
-
-def _present(fleet: Fleet) -> list[str]:
-    return sorted(name for name, cls in fleet.classes.items() if not cls.removed)
-
-
 def _reply(fleet: Fleet, actions: list[Action], waiter: Waiter, wait: bool) -> Result:
     if not wait:
         return fleet, [*actions, Reply(waiter.request, True, waiter.text)]
@@ -233,10 +225,10 @@ def _reply(fleet: Fleet, actions: list[Action], waiter: Waiter, wait: bool) -> R
 def _restart(fleet: Fleet, event: Restart, now: float, jitter: float) -> Result:
     if fleet.stopping:
         return fleet, [Reply(event.request, False, "richmond is stopping")]
-    names = [event.name] if event.name is not None else _present(fleet)
+    names = [event.name] if event.name is not None else present(fleet)
     for name in names:
         if name not in fleet.classes or fleet.classes[name].removed:
-            return fleet, [Reply(event.request, False, _no_class(fleet, name), usage=True)]
+            return fleet, [Reply(event.request, False, no_class(fleet, name), usage=True)]
     actions: list[Action] = []
     for name in names:
         fleet, more = reconcile(fleet.put(next_generation(fleet.classes[name], "restarted")), name, now)

@@ -5,6 +5,7 @@ By hand: `nc -U var/richmond.sock`, then `{"op": "status"}`.
     {"op": "status"}                                        -> {"ok": true, "status": {...}}
     {"op": "scale", "class": "EchoWorker", "count": 8}      -> {"ok": true, "text": "..."}
     {"op": "scale", "class": "EchoWorker", "count": null, "wait": true}
+    {"op": "why", "class": "EchoWorker"}                    -> {"ok": true, "why": {...}}
     {"op": "restart", "class": "EchoWorker", "wait": true}     "class" left out: every class
     {"op": "events", "last": 10, "follow": true}            -> {"ok": true, "events": [...]}, again and again
     {"op": "trace", "msisdn": "27831112222"}                -> {"ok": true, "messages": [...]}
@@ -38,6 +39,12 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     worker: str = msgspec.field(name="class")
     count: int | None
     wait: bool = False
+
+
+class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="why"):
+    """The figures behind the present target of a class, as `richmond scale --why CLASS --json` prints them."""
+
+    worker: str = msgspec.field(name="class")
 
 
 class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="restart"):
@@ -80,7 +87,7 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="o
     keep_node: bool = False
 
 
-Request = Ping | GetStatus | Scale | Restart | Reload | Trace | Events | Stop
+Request = Ping | GetStatus | Scale | Why | Restart | Reload | Trace | Events | Stop
 
 _OPS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

@@ -63,3 +63,11 @@ def _needed(cls: WorkerClass, wanted: int) -> int:
 def least(cls: WorkerClass) -> int:
     """What it has a right to."""
     return 0 if cls.removed else cls.spec.min if cls.pin is None else cls.pin
+
+
+def no_class(fleet: Fleet, name: str) -> str:
+    return f"no worker class {name}; there are: {', '.join(present(fleet))}"
+
+
+def present(fleet: Fleet) -> list[str]:
+    return sorted(name for name, cls in fleet.classes.items() if not cls.removed)
