@@ -41,15 +41,18 @@ class Heartbeat:
         self._notifier = notifier
         self._services = services
         self._up = False  # a reload before that is a part of the start
+        self._put: Callable[[Pulse], None] = lambda pulse: None
+        self._needed: Sequence[gevent.Greenlet] = ()
 
     def start(
         self, put: Callable[[Pulse], None], fleet: Callable[[], Fleet], needed: Sequence[gevent.Greenlet]
     ) -> None:
         """`put`: into the inbox. `needed`: greenlets that never end while all is well."""
+        self._put, self._needed = put, needed
         if self._notifier.listens:
             gevent.spawn(self._tell_status, fleet)
         if self._notifier.watchdog_s:
-            gevent.spawn(self._beat, put, needed)
+            gevent.spawn(self._beat)
 
     def ready(self) -> None:
         self._up = True
@@ -68,18 +71,23 @@ class Heartbeat:
         self._notifier.stopping()
         self._notifier.status(f"stopping: {why}")
 
-    def _beat(self, put: Callable[[Pulse], None], needed: Sequence[gevent.Greenlet]) -> None:
+    def stuck(self, timeout_s: float) -> str:
+        """What makes no progress although it should, perhaps found out only after so long; empty: nothing."""
+        pulse = Pulse()
+        self._put(pulse)
+        if not pulse.came_back(timeout_s):
+            return "the loop does not turn"
+        if ended := [greenlet for greenlet in self._needed if greenlet.dead]:
+            return f"{len(ended)} greenlets that are needed have ended"
+        stuck = self._services.stuck()
+        return f"{stuck} does not turn" if stuck else ""
+
+    def _beat(self) -> None:
         period_s = self._notifier.watchdog_s / 2
         while True:
-            pulse = Pulse()
-            put(pulse)
             wake = gevent.spawn_later(period_s, int)
-            if not pulse.came_back(period_s):
-                log.error("watchdog: the loop does not turn")
-            elif ended := [greenlet for greenlet in needed if greenlet.dead]:
-                log.error("watchdog: %d greenlets that are needed have ended", len(ended))
-            elif stuck := self._services.stuck():
-                log.error("watchdog: %s does not turn", stuck)
+            if why := self.stuck(period_s):
+                log.error("watchdog: %s", why)
             else:
                 self._notifier.alive()
             wake.join()
