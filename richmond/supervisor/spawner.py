@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import encodings.idna  # noqa: F401  (else each child imports it, to look up RabbitMQ's host)
 import errno
 import faulthandler
 import gc
