@@ -227,6 +227,7 @@ class EventIO(IO):
         """
         if not self._duty.acquire(blocking=False):
             self._waiting = guest
+            self.flush()  # what it held may be what RabbitMQ waits for before it sends more
             return None
         try:
             if self._down or self._alarm is None:

@@ -627,6 +627,13 @@ def test_a_guest_reads_by_itself_and_is_stood_in_for_while_it_is_away(make, atte
     wait_until(read_here)
 
 
+def test_a_guest_that_comes_after_its_first_deliveries_acknowledges_them_all_the_same(make, attend, names, broker):
+    publish_all(make(), names, 200)
+    attendant = attend(broker.settings(heartbeat_s=600), names)  # no tick of the reader's comes to its help
+    wait_until(lambda: len(attendant.inbox) == 50)
+    assert [attendant.take() for _ in range(200)] == [b"%d" % n for n in range(200)]
+
+
 def test_what_a_guest_held_when_it_went_away_is_sent_for_it(attend, names, broker):
     attendant = attend(broker.settings(), names)
     for text in b"one", b"two":
