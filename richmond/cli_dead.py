@@ -336,7 +336,7 @@ def _print_table(views: Sequence[dead.View], reasons: Counter[str], seen: int) -
         return
     headers = ("id", "age", "reason", "worker", "kind", "number", "attempts")
     rows = [
-        view._Row(
+        view.Row(
             [
                 dead.printable(cell) or "-"
                 for cell in (v.id, _ago(v), v.reason, v.worker, v.kind, v.msisdn, str(v.attempts or ""))
@@ -345,13 +345,13 @@ def _print_table(views: Sequence[dead.View], reasons: Counter[str], seen: int) -
         )
         for v in views
     ]
-    counts = [view._Row((str(count), dead.printable(reason) or "-")) for reason, count in reasons.most_common()]
+    counts = [view.Row((str(count), dead.printable(reason) or "-")) for reason, count in reasons.most_common()]
     out = view.console()
-    for line in view._table(headers, rows, "exception", out.width, right=("age", "attempts")):
-        view._print(out, line)
-    view._print(out, "")
-    for line in view._table(("letters", "reason"), counts, "", out.width, right=("letters",)):
-        view._print(out, line)
+    for line in view.table(headers, rows, "exception", out.width, right=("age", "attempts")):
+        view.print_line(out, line)
+    view.print_line(out, "")
+    for line in view.table(("letters", "reason"), counts, "", out.width, right=("letters",)):
+        view.print_line(out, line)
 
 
 def _print_letter(v: dead.View) -> None:

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from richmond.supervisor.status import Slot, Snapshot, WorkerClass
-from richmond.view import _COLOURS as COLOURS
-from richmond.view import duration
+from richmond.view import COLOURS, duration
 
 KEPT = 180  # points, one a second
 SORTS = ("name", "CPU", "memory", "rate", "uptime")

@@ -19,7 +19,7 @@ PIPE_WIDTH = 200  # where nobody looks at a terminal, notes stay in their lines
 TRACEBACK_LINES = 8  # its end; --json has the whole
 
 _KINDS = {"ussd": "USSD replies", "sms": "SMS"}
-_COLOURS = {
+COLOURS = {
     "RUNNING": "green",
     "up": "green",
     "STARTING": "yellow",
@@ -31,13 +31,13 @@ _COLOURS = {
     "FATAL": "bold red",
     "off": "dim",
 }
-_COLOURS |= dict.fromkeys(
+COLOURS |= dict.fromkeys(
     ("down", "refused", "blocked", "backoff", "auth-failed", "remote-logout", "stopped", "closed"), "bold red"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     cells: Sequence[str]
     note: str = ""  # a text of any length
 
@@ -50,20 +50,20 @@ def console() -> Console:
 
 def show(snapshot: Snapshot, out: Console) -> None:
     verdict = "[bold red]something is wrong, see below[/]" if snapshot.problems else "[green]all is well[/]"
-    _print(out, f"richmond {snapshot.version}, {escape(snapshot.ini)}: {verdict}")
-    _print(out, f"pid {snapshot.pid}, {snapshot.phase}, up {duration(time.time() - snapshot.started)}")
-    for table in (_links, _classes, _slots, _queues, _messages):
-        _print(out, "")
-        for line in table(snapshot, out.width):
-            _print(out, line)
+    print_line(out, f"richmond {snapshot.version}, {escape(snapshot.ini)}: {verdict}")
+    print_line(out, f"pid {snapshot.pid}, {snapshot.phase}, up {duration(time.time() - snapshot.started)}")
+    for part in (_links, _classes, _slots, _queues, _messages):
+        print_line(out, "")
+        for line in part(snapshot, out.width):
+            print_line(out, line)
     for line in (*_sms(snapshot, out.width), *_tracebacks(snapshot)):
-        _print(out, line)
+        print_line(out, line)
     if snapshot.problems or snapshot.warnings:
-        _print(out, "")
+        print_line(out, "")
     for warning in snapshot.warnings:
-        _print(out, f"[yellow]![/] {escape(warning)}")
+        print_line(out, f"[yellow]![/] {escape(warning)}")
     for problem in snapshot.problems:
-        _print(out, f"[bold red]![/] {escape(problem)}")
+        print_line(out, f"[bold red]![/] {escape(problem)}")
 
 
 def duration(seconds: float) -> str:
@@ -79,8 +79,8 @@ def duration(seconds: float) -> str:
 
 
 def _links(snapshot: Snapshot, width: int) -> Iterable[str]:
-    rows = [_Row((link.name, link.address, link.state, _clock(link.since)), _note(link)) for link in snapshot.links]
-    return _table(("link", "address", "state", "since"), rows, "note", width)
+    rows = [Row((link.name, link.address, link.state, _clock(link.since)), _note(link)) for link in snapshot.links]
+    return table(("link", "address", "state", "since"), rows, "note", width)
 
 
 def _note(link: Link) -> str:
@@ -94,7 +94,7 @@ def _note(link: Link) -> str:
 
 def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
     rows = [
-        _Row(
+        Row(
             (
                 cls.name,
                 f"{cls.running} of {cls.target}",
@@ -108,12 +108,12 @@ def _classes(snapshot: Snapshot, width: int) -> Iterable[str]:
         for cls in snapshot.classes
     ]
     headers = ("class", "running", "bounds", "handled", "failed", "takes")
-    return _table(headers, rows, "target because", width, right=("handled", "failed"))
+    return table(headers, rows, "target because", width, right=("handled", "failed"))
 
 
 def _slots(snapshot: Snapshot, width: int) -> Iterable[str]:
     rows = [
-        _Row(
+        Row(
             (
                 slot.name,
                 slot.state,
@@ -130,12 +130,12 @@ def _slots(snapshot: Snapshot, width: int) -> Iterable[str]:
         for slot in cls.slots
     ]
     headers = ("worker", "state", "pid", "uptime", "CPU", "memory", "handled", "failed")
-    return _table(headers, rows, "last error", width, right=headers[2:])
+    return table(headers, rows, "last error", width, right=headers[2:])
 
 
 def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
     rows = [
-        _Row(
+        Row(
             (
                 queue.name,
                 _or_dash(queue.ready),
@@ -149,7 +149,7 @@ def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
         for queue in snapshot.queues
     ]
     headers = ("queue", "ready", "unacked", "in/s", "out/s", "consumers")
-    return _table(headers, rows, "for", width, right=headers[1:], beneath=False)  # the queue's name tells it as a rule
+    return table(headers, rows, "for", width, right=headers[1:], beneath=False)  # the queue's name tells it as a rule
 
 
 def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:
@@ -157,7 +157,7 @@ def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:
     m = snapshot.messages
     counts = (m.received, m.answered, m.unanswered, m.dead_lettered, m.refused, m.waiting)
     headers = ("received", "answered", "unanswered", "dead-lettered", "refused", "waiting")
-    return _table(headers, [_Row([_or_dash(count) for count in counts])], "", width, right=headers)
+    return table(headers, [Row([_or_dash(count) for count in counts])], "", width, right=headers)
 
 
 def _sms(snapshot: Snapshot, width: int) -> Iterable[str]:
@@ -167,7 +167,7 @@ def _sms(snapshot: Snapshot, width: int) -> Iterable[str]:
         counts = (s.received, s.published, s.dead_lettered, s.waiting, s.taken, s.sent, s.refused, s.to_send)
         headers = ("SMS in", "published", "dead-lettered", "waiting", "SMS out", "sent", "refused", "to send")
         yield ""
-        yield from _table(headers, [_Row([str(count) for count in counts])], "", width, right=headers)
+        yield from table(headers, [Row([str(count) for count in counts])], "", width, right=headers)
     journal = snapshot.journal
     if journal.entries or journal.kept:
         age = f", the oldest for {duration(time.time() - journal.oldest)}" if journal.oldest is not None else ""
@@ -195,9 +195,9 @@ def _tracebacks(snapshot: Snapshot) -> Iterable[str]:
             yield from (escape(line) for line in lines[-TRACEBACK_LINES:])
 
 
-def _table(
+def table(
     headers: Sequence[str],
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     note: str,
     width: int,
     right: Sequence[str] = (),
@@ -222,11 +222,11 @@ def _table(
 
 
 def _coloured(cell: str, padded: str) -> str:
-    colour = _COLOURS.get(cell)
+    colour = COLOURS.get(cell)
     return f"[{colour}]{escape(padded)}[/]" if colour else escape(padded)
 
 
-def _print(out: Console, line: str) -> None:
+def print_line(out: Console, line: str) -> None:
     out.print(line.rstrip(), soft_wrap=True)
 
 
