@@ -32,7 +32,9 @@ _MASTERS_OWN = (  # fields of a class's settings that mean nothing to a worker t
     "on_fatal",
 )  # fmt: skip
 
-_OF_WORKERS = ("log", "log_level", "log_messages", "log_format", "workers_path")  # of [richmond]: workers get them too
+# Of [richmond]: workers get them too. Where their log goes and how it looks is the master's affair: they write it
+# themselves only after its death, and then their last words go where it went when they began.
+_OF_WORKERS = ("log_level", "log_messages", "workers_path")
 _FIXED = ("directory", "pid_file", "socket")
 
 

@@ -109,11 +109,13 @@ def test_each_class_in_a_file_and_as_json_and_back_with_a_reload(chatty):
     first = json.loads(own.read_text().splitlines()[0])
     assert (first["class"], first["slot"], first["level"], first["text"]) == ("Chatty", 0, "OUTPUT", "imported")
 
+    pid = richmond.slot("Chatty:0").pid
     richmond.sections["richmond"] = ""
     richmond.write()
-    assert richmond.run("reload").returncode == 0
+    assert richmond.run("reload", "--wait").returncode == 0
     assert richmond.run("dial", "*2#").returncode == 0
     until("text again", lambda: re.search(r"^\d{4}-.* INFO    Chatty:\d  logged$", log.read_text(), re.MULTILINE))
+    assert richmond.slot("Chatty:0").pid == pid, "how the log looks is the master's affair"
 
 
 def test_sigusr1_opens_the_files_anew_and_nothing_is_lost(chatty):

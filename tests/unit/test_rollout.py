@@ -242,6 +242,8 @@ def test_a_reload_that_changes_nothing_is_answered_at_once(play, load):
                 "[richmond]: changed (log-level)",
             ],
         ),
+        ("max-workers = 20", "max-workers = 20\nlog-format = json", ["[richmond]: changed (log-format)"]),
+        ("max-workers = 20", "max-workers = 20\nlog = other.log", ["[richmond]: changed (log)"]),
         ("[richmond]", "[ssmi]\nlogin-timeout = 3\n[richmond]", ["[ssmi]: changed (login-timeout)"]),
         (
             "[richmond]",
