@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from richmond.settings import Settings, WorkerSettings
 from richmond.supervisor import jobs, policy
 from richmond.supervisor.lifecycle import Slot, State
-from richmond.supervisor.liveness import Look
+from richmond.supervisor.liveness import Idle, Look
 
 ROWS = 8192  # of the scoreboard: more than twice as many workers as anybody runs on a host
 PROBE_FIRST_S = 60.0
@@ -80,6 +80,7 @@ class Fleet:
     starts_until: float = 0.0  # see guard.py
     look_due: float | None = None  # when `Looked` is due, monotonic; None: there is nobody to look at
     silent_since: float = 0.0  # silence of workers before that proves nothing
+    idle: Mapping[str, Idle] = field(default_factory=dict)  # slot -> its worker, if that has nothing to do
     held: Mapping[str, int] = field(default_factory=dict)  # slot -> messages, when that was last looked at
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 
 from richmond.supervisor import lifecycle, liveness, recycling
@@ -25,10 +26,13 @@ def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
     if late_s > LATE_S or not fleet.amqp_up:  # a handler may wait for RabbitMQ
         fleet = replace(fleet, silent_since=now)
     due = now + LOOK_S
+    idle: dict[str, liveness.Idle] = {}
     for cls in list(fleet.classes.values()):
         due = min(due, now + (cls.spec.task_timeout_s or LOOK_S))
         seen = [(slot, look) for slot in cls.slots if (look := _current(slot, event.looks.get(slot.name))) is not None]
         for slot, look in seen:
+            if (since := liveness.idle(look, fleet.idle.get(slot.name), now)) is not None:
+                idle[slot.name] = since
             if why := liveness.judge(look, now, cls.spec, fleet.silent_since):
                 cls, more = move(cls, slot, lifecycle.Hung(why, look.stopped), now, jitter)
                 actions += more
@@ -38,9 +42,9 @@ def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
                 actions += more
             else:
                 due = min(due, liveness.hung_at(look, cls.spec, fleet.silent_since))
-        fleet, more = _recycle_one(fleet.put(cls), cls, seen, now)
+        fleet, more = _recycle_one(fleet.put(cls), cls, seen, idle, now)
         actions += more
-    return replace(fleet, look_due=max(due, now + LOOK_AGAIN_S)), actions
+    return replace(fleet, idle=idle, look_due=max(due, now + LOOK_AGAIN_S)), actions
 
 
 def _current(slot: Slot, look: Look | None) -> Look | None:
@@ -49,12 +53,17 @@ def _current(slot: Slot, look: Look | None) -> Look | None:
     return look if fits else None
 
 
-def _recycle_one(fleet: Fleet, cls: WorkerClass, seen: list[tuple[Slot, Look]], now: float) -> Result:
+def _recycle_one(
+    fleet: Fleet, cls: WorkerClass, seen: list[tuple[Slot, Look]], idle: Mapping[str, liveness.Idle], now: float
+) -> Result:
     """One at a time, and only in a class where all is well. Its successor comes first where max-workers allows it."""
     if not cls.settled or any(slot.doomed for slot in cls.slots):
         return fleet, []
     for slot, look in seen:
         why = recycling.worn_out(look, slot.since, now, cls.spec, slot.draw)
+        if not why and slot.name in idle:
+            ready = [(sample.at, sample.ready) for sample in cls.samples]
+            why = liveness.starved(max(idle[slot.name].since, fleet.silent_since), ready, now)
         if not why:
             continue
         cls = replace(cls, recycled=cls.recycled + 1, last_recycled=f"{slot.name}: {why}")

@@ -24,8 +24,10 @@ def look(board: Scoreboard, slots: Iterable[Slot]) -> dict[str, Look]:
             state, memory_bytes = _process(slot.pid or 0)
             if reading.pid == slot.pid:
                 done = reading.handled + reading.failed
+                open_ = done - reading.answered - reading.unanswered - reading.dead_lettered
+                held = open_ + reading.waiting + (reading.began_at is not None)
                 found[slot.name] = Look(
-                    reading.pid, reading.last_turn, reading.began_at, done, state == "T", memory_bytes
+                    reading.pid, reading.last_turn, reading.began_at, done, state == "T", memory_bytes, held
                 )
     return found
 

@@ -11,8 +11,9 @@ from richmond.scoreboard import Row
 from richmond.supervisor import fleet as f
 from richmond.supervisor import jobs
 from richmond.supervisor.lifecycle import ABORT_S, State
-from richmond.supervisor.liveness import Look, hung_at, judge
+from richmond.supervisor.liveness import STARVED_S, Idle, Look, hung_at, idle, judge, starved
 from richmond.supervisor.looking import LOOK_AGAIN_S, LOOK_S
+from richmond.supervisor.policy import Sample
 
 NEVER = "\ntask-timeout = 0\nliveness-interval = 0\n"
 
@@ -187,3 +188,65 @@ def test_other_limits_replace_no_worker(play, load):
         )
     )
     assert play.slots() == before
+
+
+# Who gets nothing although messages wait.
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "expected"),
+    [
+        (look(), None, Idle(1, 0, 50.0)),
+        (look(), Idle(1, 0, 20.0), Idle(1, 0, 20.0)),
+        (replace(look(), done=1), Idle(1, 0, 20.0), Idle(1, 1, 50.0)),  # it has worked since
+        (look(), Idle(2, 0, 20.0), Idle(1, 0, 50.0)),
+        (look(began=49.0), Idle(1, 0, 20.0), None),
+        (replace(look(), held=1), Idle(1, 0, 20.0), None),  # RabbitMQ may be waiting for that one
+    ],
+)
+def test_since_when_a_worker_is_idle(given, before, expected):
+    assert idle(given, before, 50.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "ready", "why"),
+    [
+        (0.0, [(n, 4) for n in range(0, 31, 2)], "idle for 30 s while messages wait in its queue (4 now)"),
+        (0.1, [(n, 4) for n in range(0, 31, 2)], ""),  # not long enough
+        (0.0, [(n, n % 10) for n in range(0, 31, 2)], ""),  # there was nothing to give
+        (0.0, [(10, 4), (20, 4)], ""),  # too seldom looked at
+        (0.0, [], ""),
+    ],
+)
+def test_who_is_starved(since, ready, why):
+    assert starved(since, ready, 30.0) == why
+
+
+def waiting(play, ready, seconds=STARVED_S + 3):
+    """So many messages wait in the queue of EchoWorker, for so long; the second worker works, the first is idle."""
+    ends, done, told = play.now + seconds, 0, []
+    while play.now < ends:
+        play.now = play.fleet.look_due or play.now + LOOK_S
+        cls, done = play.fleet.classes["EchoWorker"], done + 1
+        play.fleet = play.fleet.put(replace(cls, samples=(*cls.samples, Sample(play.now, ready, 1, done, 0.0))))
+        told += [a for a in play.send(looks(play, _1=replace(look(turn=play.now), done=done))) if isinstance(a, f.Log)]
+    return told
+
+
+def test_one_that_gets_nothing_while_messages_wait_makes_room_for_a_fresh_one(play):
+    victim, other = play.slots("EchoWorker")
+    (line,) = [log for log in waiting(play, 3) if "is replaced" in log.text]
+    assert victim.name in line.text
+    assert "messages wait in its queue (3 now)" in line.text
+    play.up()
+    play.obey()
+    after = play.slots("EchoWorker")
+    assert other.pid in [slot.pid for slot in after]
+    assert victim.pid not in [slot.pid for slot in after]
+    assert not any(slot.crashes for slot in after)
+
+
+def test_nobody_is_replaced_for_being_idle_without_work_nor_while_rabbitmq_is_away(play):
+    assert not waiting(play, 0)
+    play.send(f.AmqpChanged(False))
+    assert not waiting(play, 3)
