@@ -7,10 +7,10 @@ BENCH_ARGS :=
 CHAOS_ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast bench chaos cover lint types fmt rabbitmq chromium clean
+.PHONY: help run test test-fast bench bench-supervision chaos cover lint types fmt rabbitmq chromium clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VE)/.installed rabbitmq ## set up what is missing, then start Richmond with a gateway simulator; Ctrl-C ends it
 	@exec $(VE)/bin/richmond start -c $(CONFIG)
@@ -23,6 +23,9 @@ test-fast: $(VE)/.installed-dev ## the tests that need no RabbitMQ
 
 bench: $(VE)/.installed-bench rabbitmq ## measure Richmond beside its peers; BENCH_ARGS=--quick to see that it works
 	@$(VE)/bin/python -m bench $(BENCH_ARGS)
+
+bench-supervision: $(VE)/.installed-bench rabbitmq ## Richmond beside supervisord, Circus and gunicorn: what becomes of faults
+	@$(VE)/bin/python -m bench.supervision $(BENCH_ARGS)
 
 chaos: $(VE)/.installed-dev rabbitmq ## half an hour of faults under load, and a ledger: CHAOS_ARGS='--minutes 2 --seed 7'
 	@$(VE)/bin/python -m bench.chaos --minutes 30 --seed 1 $(CHAOS_ARGS)
