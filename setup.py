@@ -13,7 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["richmond", "richmond.*"]),
-    package_data={"richmond": ["py.typed", "*.configspec"]},
+    package_data={"richmond": ["py.typed", "*.configspec"], "richmond.web": ["static/*", "static/*/*"]},
     python_requires=">=3.11",
     install_requires=[
         "gevent>=24.2,<28",
@@ -25,6 +25,7 @@ setup(
         "rich>=13,<16",
         "msgspec>=0.19,<1",
         "setproctitle>=1.3,<2",
+        "bottle>=0.13,<1",
         "prometheus-client>=0.20,<1",
     ],
     extras_require={

@@ -22,6 +22,8 @@ def banner(snapshot: Snapshot, settings: Settings, default_ini: str) -> str:
     for cls in snapshot.classes:
         count = f"{cls.running} worker" if cls.running == 1 else f"{cls.running} workers"
         lines.append(_line(cls.name, count, "every other code" if cls.is_default else takes(cls)))
+    if snapshot.web:
+        lines.append(_line("dashboard", snapshot.web))
     lines.append(_line("log", str(settings.richmond.log or "here")))
     lines.append("Try, in a second terminal:")
     program = _program()
@@ -45,6 +47,8 @@ def _examples(snapshot: Snapshot) -> list[tuple[str, str]]:
         codes += [cls.codes[0] for cls in snapshot.classes if cls.codes]
         examples += [("dial", f" '{code}1#'" if code.endswith("*") else f" '{code}'") for code in codes[:DIALS]]
         examples += [("gateway sms", rest) for cls in snapshot.classes if (rest := _sms(cls))][:1]
+    if snapshot.web:
+        examples.append(("web", "  # the dashboard, with a link that may change things"))
     examples.append(("status", ""))
     for cls in snapshot.classes[:1]:
         examples.append(("scale", f" {cls.name} {min(8, max(2, cls.max))}"))

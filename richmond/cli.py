@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_trace
+from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_trace, cli_web
 from richmond.errors import ConfigError, ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
@@ -301,6 +301,7 @@ def dial(
 
 cli.add_command(_ini_option(cli_check.check))
 cli.add_command(_ini_option(cli_top.top))
+cli.add_command(_ini_option(cli_web.command))
 cli.add_command(_ini_option(cli_logs.logs))
 cli.add_command(_ini_option(cli_events.events))
 cli.add_command(_ini_option(cli_gateway.group))

@@ -33,6 +33,7 @@ from richmond.settings import (
     Settings,
     SimulatorSettings,
     SsmiSettings,
+    WebSettings,
     WorkerSettings,
 )
 
@@ -45,7 +46,7 @@ SHORT_NAMES = {
 }
 
 _SPEC = Path(__file__).with_name("richmond.configspec")
-_SECTIONS = ("richmond", "ssmi", "amqp", "rabbitmq", "simulator", "otel")
+_SECTIONS = ("richmond", "ssmi", "amqp", "rabbitmq", "simulator", "web", "otel")
 _WORKER = "__many__"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -117,6 +118,7 @@ class _Loader:
             rabbitmq=rabbitmq,
             simulator=self._simulator(installation, accounts),
             workers=tuple(self._worker(name, amqp, accounts[0]) for name in worker_names),
+            web=self._web(installation),
             otel=_build(OtelSettings, self._values("otel")),
         )
         if not settings.workers and not self._text.problems:
@@ -206,6 +208,11 @@ class _Loader:
             logins[login] = account.section
         values["socket"] = self._socket("simulator", values["socket"] or installation.directory / "simulator.sock")
         return _build(SimulatorSettings, values)
+
+    def _web(self, installation: RichmondSettings) -> WebSettings:
+        values = self._values("web")
+        values["token-file"] = self._resolve(values["token-file"] or installation.directory / "web.token")
+        return _build(WebSettings, values)
 
     def _worker(self, name: str, amqp: AmqpSettings, ssmi: SsmiSettings) -> WorkerSettings:
         section = f"worker:{name}"
@@ -309,11 +316,8 @@ class _Loader:
                     text = f"valid is a letter and up to 63 letters, digits, -, _ and ., e.g. [{kind}:{example}]"
                     self._wrong(f"{name!r} is not a name for {what}; {text}", section)
                 elif kind == "ssmi" and (name in ("sms", DEFAULT_ACCOUNT) or name.endswith(".sms")):
-                    why = (
-                        "is that of [ssmi] itself"
-                        if name == DEFAULT_ACCOUNT
-                        else "would have a queue for SMS as its own"
-                    )
+                    own = name == DEFAULT_ACCOUNT
+                    why = "is that of [ssmi] itself" if own else "would have a queue for SMS as its own"
                     self._wrong(f"the name {name} {why}; choose another, e.g. [ssmi:second]", section)
                 else:
                     (accounts if kind == "ssmi" else workers).append(name)
@@ -330,10 +334,8 @@ class _Loader:
     def _class(self, section: str, name: str, given: str | None) -> str:
         path = class_path(given or name)
         if not _CLASS.fullmatch(path):
-            text = (
-                f"{path} is no class; valid is a dotted path, e.g. shop.ShopWorker, or one of {', '.join(SHORT_NAMES)}"
-            )
-            self._wrong(text, section, "class")
+            valid = f"a dotted path, e.g. shop.ShopWorker, or one of {', '.join(SHORT_NAMES)}"
+            self._wrong(f"{path} is no class; valid is {valid}", section, "class")
         return path
 
     def _password(self, section: str, values: dict[str, Any]) -> str:

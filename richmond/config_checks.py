@@ -134,6 +134,10 @@ def _host(value: str) -> str:
     return value
 
 
+def _hosts(value: str) -> tuple[str, ...]:
+    return tuple(_host(part).lower() for part in _parts(value))
+
+
 def _url(value: str) -> str:
     try:
         url = urlsplit(value)
@@ -292,6 +296,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "text": _text,
     "path": _path,
     "host": _host,
+    "hosts": _hosts,
     "url": _url,
     "otel": _otel,
     "pairs": _pairs,
@@ -310,6 +315,7 @@ TAKES_EMPTY = {
     "string",
     "text",
     "host",
+    "hosts",
     "url",
     "codes",
     "short_codes",

@@ -138,6 +138,18 @@ class OtelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSettings:
+    """[web]: what a browser and Prometheus see."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: a free one
+    token_file: Path = Path("web.token")
+    hosts: tuple[str, ...] = ()  # names under which it may be asked, besides addresses and localhost; lower case
+    max_clients: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentFile:
     """Read with the ini, by whoever may read it: a worker need not."""
 
@@ -219,6 +231,7 @@ class Settings:
     simulator: SimulatorSettings
     workers: tuple[WorkerSettings, ...]
     otel: OtelSettings = OtelSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def ssmi(self) -> SsmiSettings:

@@ -41,6 +41,7 @@ from richmond.supervisor.processes import Spawner
 from richmond.supervisor.report import Reporter
 from richmond.supervisor.requests import Requests
 from richmond.supervisor.services import Services
+from richmond.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,8 @@ class Master:
         self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
         self._feed.listeners.append(self._hooks.on_event)
         self._reporter.hook_events_dropped = lambda: self._hooks.dropped
+        self._web = WebServer(self._feed, self._reporter, lambda: self._fleet, self._handle)
+        self._reporter.web = lambda: (self._web.address, self._web.problem)
         self._heart = Heartbeat(notifier or Notifier({}), self._services)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None
@@ -132,6 +135,7 @@ class Master:
             sampling = gevent.spawn(self._sample)
             looking = self._feed.start(lambda: self._fleet)
             self._heart.start(self._inbox.put, lambda: self._fleet, [sampling, looking, accepting])
+            self._web.start()
             log.info("master %d started with %s", os.getpid(), self._settings.path)
             self._feed.tell("master", f"master {os.getpid()} started with {self._settings.path}", pid=os.getpid())
             try:
@@ -141,6 +145,7 @@ class Master:
                 self._tear_down(self._spawner)
         finally:
             self._control.refuse()
+            self._web.stop()
             self._feed.stop()
             pid_file.release()
             # Only now, so that whoever has asked for the stop may start another one at once.
@@ -322,7 +327,8 @@ class Master:
             self._early.append(event)
             return
         if event.dry_run:
-            self._requests.answer(event.request, self._rehearse())
+            answer = ini.rehearse(self._settings, self._fleet, self._services.resolve, time.monotonic())
+            self._requests.answer(event.request, answer)
             return
         self._heart.reloading()
         self._take_over(event)
@@ -346,17 +352,8 @@ class Master:
         self._reporter.settings = self._settings = given
         before = self._fleet
         self._step(f.Reloaded(resolved, ini.hashes(before), event.request, event.wait, notes))
+        self._web.start()
         self._feed.tell("reload", f"the ini is taken over: {reloading.changes(before, self._fleet, notes)}")
-
-    def _rehearse(self) -> dict[str, Any]:
-        """What a reload would do."""
-        try:
-            given, notes = ini.read(self._settings)
-        except (RichmondError, OSError) as e:
-            return protocol.failure(f"it would change nothing:\n{ini.problem(e)}", usage=True)
-        event = f.Reloaded(self._services.resolve(given), ini.hashes(self._fleet), notes=notes)
-        after, _ = plan.step(self._fleet, event, time.monotonic(), 0.0)
-        return {"ok": True, "text": reloading.changes(self._fleet, after, notes)}
 
     def _dump(self) -> None:
         """SIGUSR2."""

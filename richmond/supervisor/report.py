@@ -46,6 +46,7 @@ class Reporter:
         self.settings = settings
         self.last_reload_error = ""
         self.hook_events_dropped: Callable[[], int] = lambda: 0
+        self.web: Callable[[], tuple[str, str]] = lambda: ("", "")  # its address, and why it has none
         self._services = services
         self._counts = Counts(board)
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
@@ -113,6 +114,7 @@ class Reporter:
         settings = fleet.settings
         broker = self._services.broker
         facts = broker.status() if broker is not None else None
+        web, web_problem = self.web()
         journal = facts.journal if facts is not None else JournalStatus(0, None, 0)
         snapshot = status.Snapshot(
             version=richmond.__version__,
@@ -128,6 +130,8 @@ class Reporter:
             private_node=self._services.node_address,
             log_lines_dropped=richmond.log.dropped(),
             hook_events_dropped=self.hook_events_dropped(),
+            web=web,
+            web_problem=web_problem,
             last_reload_error=self.last_reload_error,
             private_node_problem=self._services.node_problem,
             journal=status.Journal(journal.entries, journal.oldest, journal.kept),

@@ -169,6 +169,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     spans_dropped: int = 0
     end_to_end: Durations = NONE  # USSD, from the gateway's socket to the reply there, while this master runs
     hook_events_dropped: int = 0  # since this master's start: too many waited for on-event or on-fatal
+    web: str = ""  # the dashboard's address; empty: there is none
+    web_problem: str = ""  # why there is none although there should be
     problems: tuple[str, ...] = ()  # what is wrong, in plain words; none: healthy
     warnings: tuple[str, ...] = ()  # what waits for somebody's decision, and stops no service
 
@@ -261,6 +263,8 @@ def _warnings(snapshot: Snapshot) -> Iterator[str]:
     for queue in snapshot.queues:
         if queue.purpose == DEAD_LETTERS and queue.ready:
             yield f"dead letters in {queue.name}: {queue.ready}; see richmond dead list"
+    if snapshot.web_problem:
+        yield snapshot.web_problem
     if snapshot.log_lines_dropped:
         yield f"{snapshot.log_lines_dropped} log lines could not be written since the start; the log says why"
     if snapshot.hook_events_dropped:

@@ -43,7 +43,7 @@ class Installation:
     """`node`: None for a private one. Names on RabbitMQ are unique, so that tests can share a node."""
 
     def __init__(self, directory: Path, node=None, workers=ECHO, **sections: str) -> None:
-        """`sections`: more lines for [richmond], [ssmi], [amqp], [rabbitmq], [simulator]."""
+        """`sections`: more lines for [richmond], [ssmi], [amqp], [rabbitmq], [simulator], [web]."""
         self.directory = directory
         self.mark = uuid.uuid4().hex
         self.ini = directory / "richmond.ini"
@@ -70,7 +70,7 @@ class Installation:
     def write(self) -> None:
         """The ini, from what it consists of."""
         parts = {"richmond": "directory = var\nsample-interval = 0.5\n", "amqp": self.amqp}
-        parts |= dict.fromkeys(("ssmi", "rabbitmq", "simulator"), "")
+        parts |= dict.fromkeys(("ssmi", "rabbitmq", "simulator"), "") | {"web": "port = 0\n"}
         text = "".join(f"[{name}]\n{part}{self.sections.get(name, '')}\n" for name, part in parts.items())
         self.ini.write_text(text + self.workers)
 
