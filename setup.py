@@ -55,7 +55,10 @@ setup(
         "fuzz": ["atheris>=3,<4"],
         "bench": [
             "aio-pika>=9.5,<11",
+            "circus>=0.18,<1",
+            "gunicorn>=23,<28",
             "pika>=1.3,<2",
+            "supervisor>=4.2,<5",
         ],
     },
     entry_points={"console_scripts": ["richmond = richmond.cli:main"]},
