@@ -177,8 +177,9 @@ class Scoreboard:
         self._times = memoryview(self._map).cast("d")
 
     @classmethod
-    def create(cls, rows: int) -> Scoreboard:
-        fd = os.memfd_create("richmond-scoreboard")
+    def create(cls, rows: int, name: str = "richmond-scoreboard") -> Scoreboard:
+        """`name`: what /proc calls it."""
+        fd = os.memfd_create(name)
         os.ftruncate(fd, _size(rows))
         return cls(fd, rows)
 

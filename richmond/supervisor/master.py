@@ -27,7 +27,7 @@ from richmond.scoreboard import Scoreboard
 from richmond.sd_notify import Notifier
 from richmond.settings import Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import ini, jobs, plan, protocol, reloading, scaling, status, watch, why
+from richmond.supervisor import ini, jobs, leftovers, plan, protocol, reloading, scaling, status, watch, why
 from richmond.supervisor.capture import Capture
 from richmond.supervisor.control import ControlServer, Stream
 from richmond.supervisor.dump import dump
@@ -99,7 +99,7 @@ class Master:
         self._keep_node = False
         self._drain_deadline: float | None = None
         self._broken: RichmondError | None = None
-        self._board = Scoreboard.create(f.ROWS)
+        self._board = Scoreboard.create(f.ROWS, leftovers.name_of(settings.richmond.pid_file))
         self._deaths = Deaths()
         put = self._inbox.put
         self._services = Services(settings, lambda up: put(f.AmqpChanged(up)), lambda name: put(f.Woken(name)))
@@ -125,6 +125,8 @@ class Master:
         pid_file = PidFile(self._settings.richmond.pid_file)
         if pid_file.acquire():
             log.warning("the last master died without cleaning up: taking over what it left")
+            if woken := leftovers.wake(leftovers.name_of(self._settings.richmond.pid_file)):
+                log.warning("workers of it that were stopped are woken, so that they end: pids %s", woken)
         try:
             self._reporter.restore()
             linux.become_subreaper()

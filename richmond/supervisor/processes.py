@@ -183,6 +183,9 @@ class Spawner:
         self._control = None
         control.close()
         self._orphans |= {pid: pidfd for pid in self._workers if (pidfd := _open_pidfd(pid)) is not None}
+        for pidfd in self._orphans.values():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # the kernel has missed who was about to stop
         workers, self._workers = self._workers, {}
         lost, self._starting = self._starting, []
         self._early.clear()
