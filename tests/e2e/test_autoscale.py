@@ -1,8 +1,10 @@
-"""The count of workers follows the queue, up and down, and says why."""
+"""The count of workers follows the queue, up and down to nothing and up again, and says why."""
 
+import json
 import re
 
 import pytest
+from installation import until
 from phones import Phones
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
@@ -19,27 +21,54 @@ class SlowWorker(EchoWorker):
 INI = """
 [worker:SlowWorker]
 class = slow.SlowWorker
-min = 1
+workers = 0
+min = 0
 max = 8
 prefetch = 1
 scale-down = 2
 """
 
 
-def test_a_class_grows_with_its_backlog_and_shrinks_when_it_is_idle(install):
+def redelivered(richmond):
+    """Messages that RabbitMQ gave to a worker for the second time, or more."""
+    return richmond.status().messages.repeated
+
+
+def test_a_class_grows_with_its_backlog_sleeps_when_it_is_idle_and_is_woken_by_a_message(install):
     richmond = install(workers=INI)
     (richmond.site / "slow.py").write_text(SLOW)
     richmond.start()
-    first = richmond.status().classes[0].slots[0].pid
+    assert not richmond.status().classes[0].slots
     with Phones(richmond, count=30) as phones:
-        grown = richmond.wait("more workers", lambda s: s.classes[0].running >= 4).classes[0]
-        assert re.search(r"\d+ waiting, .*/s, .* each: \d+ needed", grown.reason) or "enough" in grown.reason
-        assert first in {s.pid for s in grown.slots}
+        richmond.wait("more workers", lambda s: s.classes[0].running >= 4)
+        why = json.loads(richmond.run("scale", "--why", "--json", "SlowWorker").stdout)
+        assert why["target"] >= 4
+        assert (why["min"], why["max"], why["pin"]) == (0, 8, None)
+        assert why["consumers"] >= 1
+        said = richmond.run("scale", "SlowWorker", "--why").stdout
+        assert re.match(r"SlowWorker: \d workers, because: \d+ waiting, .*/s, .* each: ", said), said
+        assert "max-workers = 64" in said
         phones.wait("conversations with all of them", bool, 60)
-    shrunk = richmond.wait("the workers to leave", lambda s: s.classes[0].running == len(s.classes[0].slots) == 1)
-    assert re.search(r"0 waiting, .*: (1 were enough for 2 s|enough)", shrunk.classes[0].reason)
-    assert shrunk.classes[0].slots[0].pid == first
+    asleep = lambda s: s.classes[0].target == 0 and not s.classes[0].slots  # noqa: E731
+    assert re.search(r"0 waiting, .*/s, .* each", richmond.wait("all to leave", asleep).classes[0].reason)
     assert not [s for s in richmond.status().queues if s.name == richmond.settings.amqp.dead_queue and s.ready]
     told = re.findall(r"SlowWorker: (\d+) -> (\d+) workers: (.*)", richmond.log_text())
-    assert int(told[0][1]) > 1 == int(told[-1][1])
-    assert all(("needed" if int(to) > int(was) else "were enough for 2 s") in why for was, to, why in told)
+    assert told[0] == ("0", "1", "a message came")
+    assert told[-1][1] == "0"
+    assert max(int(to) for _, to, _ in told) >= 4
+    assert redelivered(richmond) == 0
+    assert richmond.run("dial", "*120*663#", "0").returncode == 0
+    assert richmond.log_text().count("a message came") == 2
+
+
+def test_who_leaves_under_load_leaves_nothing_to_be_delivered_again(install):
+    richmond = install().start()
+    with Phones(richmond, count=30) as phones:
+        for count in ("8", "2") * 4:
+            phones.wait("replies", bool, 100)
+            assert richmond.run("scale", "--wait", "EchoWorker", count).returncode == 0
+        phones.wait("replies", bool, 100)
+    until("all is acknowledged", lambda: richmond.status().messages.waiting == 0)
+    messages = richmond.status().messages
+    assert messages.repeated == 0
+    assert messages.received == messages.answered + messages.unanswered
