@@ -79,6 +79,15 @@ class Reporter:
         rows = ((s, self._counts.row(s.row)) for c in fleet.classes.values() for s in c.slots if s.pid is not None)
         return {s.name: r.waiting + (r.began_at is not None) for s, r in rows if r.pid == s.pid}
 
+    def counters(self) -> dict[str, int]:
+        """The broker's."""
+        broker = self._services.broker
+        return broker.status().counters if broker is not None else {}
+
+    def depths(self) -> dict[str, int | None]:
+        """Queue -> messages ready, at the last sample: RabbitMQ is not asked."""
+        return {name: queue.ready for name, queue in self._looks[-1][1].items()} if self._looks else {}
+
     def sample(self, fleet: f.Fleet) -> dict[str, policy.Sample]:
         """One reading of each class for the policy; empty while RabbitMQ does not answer."""
         self.save(fleet)

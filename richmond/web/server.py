@@ -19,24 +19,37 @@ from richmond.supervisor import protocol
 from richmond.supervisor.event_feed import EventFeed
 from richmond.supervisor.fleet import Fleet
 from richmond.supervisor.report import Reporter
-from richmond.web import guard, pages, token
+from richmond.web import actions, dead_letters, guard, health, live, metrics, pages, phone, token
 from richmond.web.http import Server
 from richmond.web.site import Answer, Site
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-PAGES: tuple[Callable[[bottle.Bottle, Site], None], ...] = (pages.routes,)
+PAGES: tuple[Callable[[bottle.Bottle, Site], None], ...] = (
+    pages.routes,
+    phone.routes,
+    live.routes,
+    actions.routes,
+    dead_letters.routes,
+    metrics.routes,
+    health.routes,
+)
 
 
 class WebServer:
     """`problem`: why it does not serve although it should."""
 
     def __init__(
-        self, feed: EventFeed, reporter: Reporter, fleet: Callable[[], Fleet], ask: Callable[[protocol.Request], Any]
+        self,
+        feed: EventFeed,
+        reporter: Reporter,
+        fleet: Callable[[], Fleet],
+        ask: Callable[[protocol.Request], Any],
+        stuck: Callable[[float], str],
     ) -> None:
-        self._site = Site(feed, reporter, fleet, ask)
-        self._app = application(self._site)
+        self._site = Site(feed, reporter, fleet, ask, stuck)
+        self._app: bottle.Bottle | None = None  # until it is to serve for the first time
         self._settings = WebSettings()
         self._token = ""
         self._server: Server | None = None
@@ -56,6 +69,8 @@ class WebServer:
         if settings != self._settings:
             self.stop()
             self._settings = settings
+            if settings.enabled and self._app is None:
+                self._app = application(self._site)
             if settings.enabled and not self._listen():
                 self._trying = gevent.spawn(self._try_again)
 
@@ -97,12 +112,14 @@ class WebServer:
         headers = {
             key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")
         }
-        no = guard.refusal(environ["REQUEST_METHOD"], headers, self._settings.hosts, self._token)
+        settings, free = self._settings, phone.is_free(environ["PATH_INFO"], self._settings)
+        no = guard.refusal(environ["REQUEST_METHOD"], headers, settings.hosts, self._token, free=free)
 
         def start(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
             return start_response(status, [*given, *guard.HEADERS], exc_info)
 
         if no is None:
+            assert self._app is not None
             found: Iterable[bytes] = self._app(environ, start)
             return found
         start(no.status, [("Content-Type", "text/plain; charset=utf-8")])
