@@ -108,9 +108,9 @@ class Master:
         self._hooks = Hooks(lambda: self._fleet.settings, self._capture, self._end)
         self._feed.listeners.append(self._hooks.on_event)
         self._reporter.hook_events_dropped = lambda: self._hooks.dropped
-        self._web = WebServer(self._feed, self._reporter, lambda: self._fleet, self._handle)
         self._reporter.web = lambda: (self._web.address, self._web.problem)
         self._heart = Heartbeat(notifier or Notifier({}), self._services)
+        self._web = WebServer(self._feed, self._reporter, lambda: self._fleet, self._handle, self._heart.stuck)
         self._control = ControlServer(settings.richmond.socket, self._handle)
         self._spawner: Spawner | None = None
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from richmond.supervisor.status import Snapshot, WorkerClass
+import bottle
 
+from richmond.supervisor.status import Snapshot, WorkerClass
+from richmond.web.recent import Recent
+from richmond.web.site import Site
+
+PATIENCE_S = 2.0  # for the loop to come by
 _LINKS = ("up", "off")
 
 
@@ -47,3 +52,14 @@ def _missing(cls: WorkerClass, consumers: int | None) -> str:
     if consumers is None:
         return f"RabbitMQ does not say whether anybody consumes {cls.queue}"
     return "" if consumers else f"nobody consumes {cls.queue}"
+
+
+def routes(app: bottle.Bottle, site: Site) -> None:
+    snapshot = Recent(site.snapshot)
+
+    def answer(reasons: list[str]) -> dict[str, Any]:
+        bottle.response.status, body = report(reasons)
+        return body
+
+    app.get("/healthz", callback=lambda: answer(list(filter(None, [site.stuck(PATIENCE_S)]))))
+    app.get("/readyz", callback=lambda: answer(unready(snapshot())))

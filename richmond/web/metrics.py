@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain
 
+import bottle
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,12 +19,15 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from richmond.durations import BOUNDS, Durations
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.status import Snapshot, WorkerClass
 from richmond.web.happened import DIRECTIONS, RESTARTS, Happened
+from richmond.web.recent import Recent
+from richmond.web.site import Site
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 
@@ -50,6 +54,7 @@ def _installation(snapshot: Snapshot, happened: Happened) -> Iterator[Metric]:
     yield _gauge("start_time_seconds", "When the master started, Unix seconds.", snapshot.started)
     yield _gauge("problems", "Things that are wrong, as richmond status lists them.", len(snapshot.problems))
     yield _counter("log_lines_dropped", "Lines of the log that could not be written.", snapshot.log_lines_dropped)
+    yield _counter("hook_events_dropped", "Events that no hook was told of.", snapshot.hook_events_dropped)
     yield _counters(
         "reloads",
         "Reloads, by whether the ini was taken over.",
@@ -302,8 +307,21 @@ class _Ours(Collector):
 
 
 def registry(snapshot: Callable[[], Snapshot], happened: Happened) -> CollectorRegistry:
-    """`snapshot` is called for each scrape."""
+    """`snapshot` is asked for each scrape."""
     found = CollectorRegistry()
     found.register(_Ours(lambda: families(snapshot(), happened)))
     ProcessCollector(registry=found)
     return found
+
+
+def routes(app: bottle.Bottle, site: Site) -> None:
+    happened = Happened()
+    site.feed.listeners.append(happened.on_event)
+    ours = registry(Recent(site.snapshot), happened)
+
+    def metrics() -> bytes:
+        encode, content_type = choose_encoder(bottle.request.headers.get("Accept", ""))
+        bottle.response.content_type = content_type
+        return encode(ours)
+
+    app.get("/metrics", callback=metrics)

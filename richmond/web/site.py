@@ -18,12 +18,16 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`ask`: what the control socket is asked, and its answer; it may block its greenlet."""
+    """`ask`: what the control socket is asked, and its answer; it may block its greenlet.
+
+    `stuck`: what of the master makes no progress, perhaps found out only after so many seconds; empty: nothing.
+    """
 
     feed: EventFeed
     reporter: Reporter
     fleet: Callable[[], Fleet]
     ask: Callable[[protocol.Request], Any]
+    stuck: Callable[[float], str]
 
     @property
     def settings(self) -> Settings:
