@@ -2,10 +2,13 @@
 
 import json
 import re
+import time
+from functools import partial
 
 import pytest
 from installation import until
 from phones import Phones
+from rabbit import Rabbit
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -72,3 +75,36 @@ def test_who_leaves_under_load_leaves_nothing_to_be_delivered_again(install):
     messages = richmond.status().messages
     assert messages.repeated == 0
     assert messages.received == messages.answered + messages.unanswered
+
+
+def test_two_hosts_share_a_load_without_more_workers_than_one_would_take(install):
+    workers = INI.replace("workers = 0\nmin = 0", "workers = 1\nmin = 1")
+    first = install(workers=workers)
+    second = install(node=None, amqp=first.amqp, richmond="broker = no\n", workers=workers)
+    for richmond in (first, second):
+        (richmond.site / "slow.py").write_text(SLOW)
+
+    def most(*hosts):
+        """Targets together, while somebody publishes: the highest sum."""
+        sums = []
+        key = first.settings.workers[0].routing_key
+        with Rabbit(first) as rabbit:
+            for n in range(160):
+                began = time.monotonic()
+                rabbit.publish(key, {"msisdn": f"27831{n:06}", "ussd_type": "4", "ussd_phase": "2", "message": "x"})
+                if n % 8 == 0:
+                    sums.append(sum(host.status().classes[0].target for host in hosts))
+                time.sleep(max(0.0, began + 0.05 - time.monotonic()))  # 20 a second: it is the load, nobody waits
+            depth = partial(rabbit.channel.queue_declare, rabbit.amqp.receive_queue, passive=True)
+            until("all are taken", lambda: depth().method.message_count == 0)
+        return max(sums)
+
+    first.start()
+    alone = most(first)
+    assert alone > 3
+    first.wait("the others to leave", lambda s: len(s.classes[0].slots) == 1)
+    second.start()
+    together = most(first, second)
+    assert 3 < together <= alone + 2
+    assert all(host.status().classes[0].handled > 20 for host in (first, second))
+    assert redelivered(first) == redelivered(second) == 0
