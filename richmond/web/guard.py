@@ -38,8 +38,13 @@ class Refusal:
     text: str
 
 
-def refusal(method: str, headers: Mapping[str, str], names: Collection[str], token: str) -> Refusal | None:
-    """None: it may be answered. `headers`: names in lower case. `names`: `[web] hosts`. `token`: empty: none."""
+def refusal(
+    method: str, headers: Mapping[str, str], names: Collection[str], token: str, *, free: bool = False
+) -> Refusal | None:
+    """None: it may be answered. `headers`: names in lower case. `names`: `[web] hosts`. `token`: empty: none.
+
+    `free`: what is asked for takes no token.
+    """
     host = headers.get("host", "")
     if not _is_ours(host, names):
         return Refusal("421 Misdirected Request", f"{_shown(host)} is not a name of this server; see [web] hosts")
@@ -48,7 +53,7 @@ def refusal(method: str, headers: Mapping[str, str], names: Collection[str], tok
         return Refusal("403 Forbidden", f"refused: the request comes from {_shown(origin)}, another web site")
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not _is_link(method, headers):
         return Refusal("403 Forbidden", "refused: the request comes from another web site")
-    if method in LOOKING:
+    if method in LOOKING or free:
         return None
     if not token:
         return Refusal("503 Service Unavailable", "nothing can be changed: there is no token, and the log says why")

@@ -51,14 +51,14 @@ class Server(WSGIServer):  # type: ignore[misc]
     def answering(self, is_so: bool) -> None:
         (self._asked.add if is_so else self._asked.discard)(gevent.getcurrent())
 
-    def _let_in(self, handle: Callable[..., None], client: Any, address: Any) -> gevent.Greenlet:
+    def _let_in(self, run: Callable[..., None], handle: Any, close: Any, args: tuple[Any, ...]) -> gevent.Greenlet:
         self._clients = [c for c in self._clients if not c.dead]
         if len(self._clients) >= self._max_clients:
             leaves = next((c for c in self._clients if c not in self._asked), self._clients[0])
             self._clients.remove(leaves)
             leaves.kill(block=False)
-        client.settimeout(SEND_S)
-        self._clients.append(gevent.spawn(handle, client, address))
+        args[0].settimeout(SEND_S)
+        self._clients.append(gevent.spawn(run, handle, close, args))
         return self._clients[-1]
 
 
@@ -92,6 +92,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
+        environ["richmond.socket"] = self.socket
         self.wsgi_input = environ["wsgi.input"] = Input(io.BytesIO(self._body), len(self._body))
         return environ
 

@@ -25,9 +25,9 @@ function keep(token) {
 export const hasToken = () => sessionStorage.getItem(KEY) !== null;
 
 // The answer of a POST, as an object. Asks for the token where it is missing or wrong.
-// Refused: the server says no, in plain words. Lost: it does not answer.
-export async function post(path, body = {}) {
-  if (!hasToken() && !(await askForToken(""))) throw new Refused("Nothing was changed: that takes the token.");
+// Refused: the server says no, in plain words. Lost: it does not answer. `free`: it takes no token.
+export async function post(path, body = {}, free = false) {
+  if (!free && !hasToken() && !(await askForToken(""))) throw new Refused("Nothing was changed: that takes the token.");
   for (;;) {
     const answer = await send(path, body);
     if (answer.status !== 401) return read(answer);
