@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000  # spans; more are dropped
 BATCH = 128  # encoded at once: some 3 ms of the master's greenlets
-GATHER_S = 1.0  # after the first of a batch
+GATHER_S = 1.0  # after the first of a batch, unless that is full
 _TIMEOUT_S = 5.0  # for the collector's answer, tries again included
 
 NOTHING = Context()  # as a parent: a new trace begins
@@ -128,7 +128,10 @@ class _Exporter(SpanProcessor):
             self.dropped += 1
             return
         self._waiting.append(span)
-        if not self._some.is_set():
+        waiting = len(self._waiting)
+        if waiting >= BATCH and not self._hurry.is_set():
+            self._hurry.set()
+        elif not self._some.is_set():
             self._some.set()
 
     def end(self, timeout_s: float) -> None:
@@ -143,6 +146,8 @@ class _Exporter(SpanProcessor):
             self._some.wait()
             self._hurry.wait(GATHER_S)
             self._some.clear()
+            if not self._ending:
+                self._hurry.clear()
             while self._waiting:
                 self._export([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
 
