@@ -135,6 +135,7 @@ task-timeout = 2
 liveness-interval = 0.5
 stable-seconds = 2
 start-retries = 20
+stop-timeout = 5
 """
 
 
@@ -272,8 +273,10 @@ class Gateway(Load):
         if line.startswith("SSMI,2,"):
             msisdn, text = line.split(",", 4)[3:]
             self._reply(msisdn, "0", text)
-        elif client in self.deaf and not line.startswith("SSMI,1"):
-            return  # nobody is there to answer
+        elif line == "SSMI,3":
+            with self._sending:  # between two lines
+                if client not in self.deaf:
+                    client.sendall(b"SSMI,101,2\r")
         else:
             super()._line(client, line)
 

@@ -292,13 +292,17 @@ def test_when_the_master_is_killed_workers_and_spawner_are_gone_even_those_that_
     assert time.monotonic() - start > 0.9  # the stopped one had its time
 
 
+def states_of_threads(pid):
+    return {(t / "stat").read_text().rpartition(")")[2].split()[0] for t in Path(f"/proc/{pid}/task").iterdir()}
+
+
 def test_a_stopped_worker_drains_and_ends_also_where_nobody_is_left_to_kill_it(fleet, amqp):
     """The kernel wakes it: its process group has become an orphan."""
     fleet.spawn(make_job(amqp=amqp))
     pid = fleet.expect(jobs.Forked).pid
     wait_until(lambda: psutil.Process(pid).num_threads() > 1, "its threads")
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it to be stopped")
+    wait_until(lambda: states_of_threads(pid) == {"T"}, "all of it to be stopped")
     spawner = fleet.spawner_pid
     fleet.process.kill()
     os.kill(spawner, signal.SIGKILL)
