@@ -33,6 +33,9 @@ chaos: $(VE)/.installed-dev rabbitmq ## half an hour of faults under load, and a
 cover: $(VE)/.installed-dev rabbitmq chromium ## all tests, with the lines that none of them reached
 	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
+screenshots: $(VE)/.installed-dev rabbitmq chromium ## take the pictures of the web pages in docs/screenshots; a few minutes
+	@$(VE)/bin/python scripts/screenshots.py
+
 lint: $(VE)/.installed-dev ## style, types and the layers of imports
 	@$(VE)/bin/ruff check .
 	@$(VE)/bin/ruff format --check .
