@@ -60,7 +60,7 @@ class Live:
     def hour(self) -> bytes:
         bottle.response.content_type = "application/json"
         bottle.response.set_header("Cache-Control", "no-store")
-        return _encode({"step": history.STEP_S, "rows": self._history.rows, "marks": self._history.marks})
+        return _encode({"step": history.STEP_S, "rows": list(self._history.rows), "marks": list(self._history.marks)})
 
     def open(self) -> Iterator[bytes]:
         if len(self._pages) >= MOST_PAGES:

@@ -31,6 +31,7 @@ const CHARTS = [
   },
   {
     title: "Waiting time",
+    logarithmic: true, // half of them wait a hundredth of what the last one does
     show: wait,
     lines: () => [["half of them (p50)", (row) => row.p50], ["99 of 100 (p99)", (row) => row.p99]],
   },
@@ -100,7 +101,7 @@ class Chart {
     this.what = what;
     this.all = all;
     this.keys = h("p", { class: "keys", "aria-hidden": "true" });
-    this.caption = h("figcaption", {}, "Nothing is known yet.");
+    this.caption = h("figcaption", { class: "unseen" }, "Nothing is known yet.");
     this.plot = h("div", { class: "plot", "aria-hidden": "true" });
     place.append(h("figure", { class: "chart", "aria-label": what.title }, h("h3", {}, what.title), this.keys, this.plot, this.caption));
   }
@@ -134,7 +135,12 @@ class Chart {
       height: HEIGHT,
       legend: { show: false },
       cursor: { sync: { key: "hour" }, y: false, points: { size: 5 }, drag: { x: false } },
-      scales: { x: { range: span }, y: { range: (_, __, max) => [0, Math.max(max ?? 0, this.what.show === wait ? 0.01 : 1) * 1.1] } },
+      scales: {
+        x: { range: span },
+        y: this.what.logarithmic
+          ? { distr: 3, range: (_, min, max) => [10 ** Math.floor(Math.log10(min || 0.001)), 10 ** Math.ceil(Math.log10((max || 0.05) * 1.05))] }
+          : { range: (_, __, max) => [0, Math.max(max ?? 0, 1) * 1.1] },
+      },
       axes: [
         { ...axis, space: 70, size: 24, values: (_, splits) => splits.map((unix) => clock(unix).slice(0, 5)) },
         { ...axis, space: 28, size: 52, values: (_, splits) => splits.map((value) => (this.what.stepped && value % 1 ? "" : this.label(value))) },
@@ -151,6 +157,7 @@ class Chart {
   }
 
   label(value) {
+    if (value == null) return "";
     return this.what.show === rate ? (value % 1 ? value.toFixed(1) : number(value)) : this.what.show(value);
   }
 

@@ -26,9 +26,9 @@ export class Classes {
     const card = h("article", { class: "class", "aria-label": `Worker class ${name}`, tabindex: "-1" });
     card.append(
       h("header", {}, h("h2", {}, name), h("span", { class: "takes" }), h("span", { class: "count" })),
+      h("p", { class: "why" }),
       h("ol", { class: "slots", "aria-label": `Slots of ${name}` }),
       h("p", { class: "slot-facts" }),
-      h("p", { class: "why" }),
       h("p", { class: "wrong", hidden: true }),
       h("pre", { hidden: true, tabindex: "0", "aria-label": `Traceback of ${name}` }),
       h("dl", { class: "facts" }),
@@ -52,7 +52,7 @@ export class Classes {
       count.dataset.text = `${cls.running} ${cls.target} ${bounds}`;
       count.replaceChildren(`${cls.running} of ${cls.target} `, h("small", {}, bounds));
     }
-    say(find(".why"), `${cls.target === 1 ? "1 worker" : `${cls.target} workers`}: ${cls.reason}${cls.pinned ? " (pinned)" : ""}`);
+    say(find(".why"), `${cls.target === 1 ? "1 worker" : `${cls.target} workers`}: ${cls.reason}`);
     const failing = cls.slots.find((slot) => ["FATAL", "BACKOFF"].includes(slot.state));
     const wrong = cls.rolled_back ? `Rolled back, the old workers serve on: ${cls.rolled_back}` : failing ? `${failing.state}: ${failing.error}` : "";
     find(".wrong").hidden = !wrong;

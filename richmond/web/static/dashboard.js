@@ -156,7 +156,7 @@ function showDead({ waiting, rows }) {
 
 function showEvents() {
   keyed(at("events"), events, (event) => event.number, (event) => h("tr", { "data-level": event.level },
-    h("td", {}, moment(event.time)), h("td", {}, event.kind), h("td", {}, event.text)), () => {});
+    h("td", {}, moment(event.time)), h("td", {}, event.kind), h("td", {}, event.text.replaceAll(" -> ", " → "))), () => {});
 }
 
 // What can be done.
