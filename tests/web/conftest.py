@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from urllib.parse import urlsplit
 
 import pytest
 from browser import Window
@@ -22,6 +23,21 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=program, args=options)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def served(install):
+    """Starts an installation with these worker classes; `web` is where its pages are, after a restart too."""
+
+    def make(workers):
+        installation = install(workers=workers).start()
+        installation.web = installation.status().web
+        text = installation.ini.read_text()
+        here = f"[web]\nport = {urlsplit(installation.web).port}\n"
+        installation.ini.write_text(text.replace("[web]\nport = 0\n", here))
+        return installation
+
+    return make
 
 
 @pytest.fixture

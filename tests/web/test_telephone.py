@@ -1,7 +1,6 @@
 """/phone, used as people use it: with keys, mouse and keyboard, at a real installation."""
 
 import re
-from urllib.parse import urlsplit
 
 import pytest
 from installation import ECHO, until
@@ -19,17 +18,8 @@ ACCOUNTS = """
 [ssmi:bank]
 username = bank
 """
+REAL = "host = 127.0.0.1\nport = 1\nusername = richmond\npassword = none\n"
 GREETING = "Hello, this is an echo service for testing. Reply with whatever. Reply '0' to end session."
-
-
-@pytest.fixture
-def richmond(install):
-    """Where its pages are: the same port after a restart, too."""
-    installation = install(workers=ECHO + SMS + ACCOUNTS).start()
-    installation.web = installation.status().web
-    text = installation.ini.read_text()
-    installation.ini.write_text(text.replace("[web]\nport = 0", f"[web]\nport = {urlsplit(installation.web).port}"))
-    return installation
 
 
 class Handset:
@@ -62,7 +52,8 @@ class Handset:
         expect(self.root).to_have_attribute("data-state", "idle")
 
 
-def test_sessions_messages_and_faults_on_the_telephones_of_a_page(richmond, window):
+def test_sessions_messages_and_faults_on_the_telephones_of_a_page(served, window):
+    richmond = served(ECHO + SMS + ACCOUNTS)
     browser = window()
     page = browser.page
     page.goto(f"{richmond.web}phone")
@@ -167,3 +158,12 @@ def test_sessions_messages_and_faults_on_the_telephones_of_a_page(richmond, wind
     phone.key("OK")
     phone.dial("*120*663#")
     phone.shows(GREETING)
+
+    # Never against a real gateway.
+    text = richmond.ini.read_text().replace(ACCOUNTS, "")
+    richmond.ini.write_text(text.replace("[ssmi]\n", f"[ssmi]\n{REAL}"))
+    reloaded = richmond.run("reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    expect(page.locator("#lost")).to_be_visible()
+    assert page.goto(f"{richmond.web}phone").status == 404
+    expect(page.locator("body")).to_contain_text("the simulator does not run")
