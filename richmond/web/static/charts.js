@@ -60,7 +60,9 @@ export class Charts {
       const found = await answer.json();
       const last = found.rows.at(-1)?.at ?? 0;
       this.rows = [...found.rows, ...this.rows.filter((row) => row.at > last)];
-      this.marks = found.marks;
+      // What an earlier master has told this page stays.
+      const known = new Map([...this.marks, ...found.marks].map((mark) => [`${mark.at.toFixed(1)} ${mark.text}`, mark]));
+      this.marks = [...known.values()];
       this.draw();
     } catch {
       // The stream says that the server is lost; when it is back, this is called again.
@@ -143,7 +145,7 @@ class Chart {
       },
       axes: [
         { ...axis, space: 70, size: 24, values: (_, splits) => splits.map((unix) => clock(unix).slice(0, 5)) },
-        { ...axis, space: 28, size: 52, values: (_, splits) => splits.map((value) => (this.what.stepped && value % 1 ? "" : this.label(value))) },
+        { ...axis, ...(this.what.logarithmic ? { splits: decades, filter: (_, splits) => splits } : {}), space: 28, size: 52, values: (_, splits) => splits.map((value) => (this.what.stepped && value % 1 ? "" : this.label(value))) },
       ],
       series: [{}, ...this.lines.map(([name], index) => ({
         label: name,
@@ -204,6 +206,12 @@ class Chart {
     });
     return parts.join("; ");
   }
+}
+
+function decades(u) {
+  const { min, max } = u.scales.y;
+  const first = Math.round(Math.log10(min ?? 0.001));
+  return Array.from({ length: Math.round(Math.log10(max ?? 1)) - first + 1 }, (_, index) => 10 ** (first + index));
 }
 
 function span(_, first, last) {

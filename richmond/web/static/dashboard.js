@@ -117,17 +117,14 @@ function showLinks({ links, private_node, simulator }) {
 
 function showSums({ messages, sms, journal, opt_outs }) {
   const items = [
-    ["received", messages.received], ["=", null], ["answered", messages.answered], ["+", null], ["unanswered", messages.unanswered],
-    ["+", null], ["dead-lettered", messages.dead_lettered, true], ["+", null], ["refused", messages.refused, true], ["+", null],
-    ["waiting", messages.waiting],
+    ["received", messages.received], ["answered", messages.answered, "="], ["unanswered", messages.unanswered, "+"],
+    ["dead-lettered", messages.dead_lettered, "+", true], ["refused", messages.refused, "+", true], ["waiting", messages.waiting, "+"],
   ];
-  if (sms.received || sms.taken) items.push([" ", null], ["SMS in", sms.received], ["SMS sent", sms.sent], ["SMS to send", sms.to_send]);
-  if (journal.entries || journal.kept) items.push(["in the journal", journal.entries + journal.kept, true]);
+  if (sms.received || sms.taken) items.push(["SMS in", sms.received, " "], ["SMS sent", sms.sent], ["SMS to send", sms.to_send]);
+  if (journal.entries || journal.kept) items.push(["in the journal", journal.entries + journal.kept, "", true]);
   if (opt_outs) items.push(["opt-outs", opt_outs]);
-  keyed(at("sums"), items.map((item, index) => [index, ...item]), ([index, name]) => `${index}${name}`,
-    ([, name, value]) => (value === null && name.trim().length < 2 ? h("div", { class: "sign", "aria-hidden": "true" }, name) : h("div", {}, h("dt", {}, name), h("dd"))),
-    (div, [, , value, bad]) => {
-      if (div.classList.contains("sign")) return;
+  keyed(at("sums"), items, ([name]) => name, ([name, , sign]) => h("div", sign ? { "data-sign": sign } : {}, h("dt", {}, name), h("dd")),
+    (div, [, value, , bad]) => {
       say(div.lastChild, number(value));
       div.classList.toggle("some", Boolean(bad && value));
     });
@@ -155,7 +152,7 @@ function showDead({ waiting, rows }) {
 }
 
 function showEvents() {
-  keyed(at("events"), events, (event) => event.number, (event) => h("tr", { "data-level": event.level },
+  keyed(at("events"), events, (event) => `${event.number} ${event.time}`, (event) => h("tr", { "data-level": event.level },
     h("td", {}, moment(event.time)), h("td", {}, event.kind), h("td", {}, event.text.replaceAll(" -> ", " → "))), () => {});
 }
 

@@ -56,8 +56,8 @@ export function duration(seconds) {
 
 export function wait(seconds) {
   if (seconds == null) return "–";
-  if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)} ms`;
-  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 0.01) return `${Number((seconds * 1000).toFixed(1))} ms`;
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
 }
 
 export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString("en-GB");
