@@ -48,15 +48,20 @@ KEPT = ("answered", "unanswered", "dead_lettered", "redelivered", "retried")  # 
 _SUMS = ("handled", "failed", "busy_s", *KEPT, "spans", "spans_dropped")
 
 
+_WAKE_S = 30.0  # longer than anybody waits for RabbitMQ
+
+
 @dataclass(slots=True)
 class _Counted:
-    """One class: what its dead workers did, and the last reading of the living."""
+    """One class: what its dead workers did, and the last reading of the living and of those who died just now."""
 
     buried: Totals = Totals()
     rows: dict[int, Reading] = field(default_factory=dict)
+    unwanted: dict[int, float] = field(default_factory=dict)  # row -> since when nobody has asked for it
 
     def bury(self, row: int) -> None:
         self.buried = self.buried.plus(self.rows.pop(row))
+        self.unwanted.pop(row, None)
 
     def totals(self) -> Totals:
         totals = self.buried
@@ -86,7 +91,10 @@ class Counts:
         }
 
     def read(self, name: str, rows: Mapping[int, int | None], now: float) -> Totals:
-        """The class `name`, whose slots have `rows` now, each with the pid of its process, if there is one."""
+        """The class `name`, whose slots have `rows` now, each with the pid of its process, if there is one.
+
+        `rows` may be some seconds old: who asks may have waited for RabbitMQ meanwhile. So nobody is buried at once.
+        """
         counted = self._classes.setdefault(name, _Counted())
         wanted = set(rows)
         for row in wanted | set(counted.rows):
@@ -97,9 +105,11 @@ class Counts:
             elif before is not None:
                 counted.bury(row)
             if row not in wanted:
-                if row in counted.rows:
+                if row in counted.rows and now - counted.unwanted.setdefault(row, now) > _WAKE_S:
                     counted.bury(row)
-            elif reading.pid == rows[row]:  # else it is still that of whoever had the row long before
+                continue
+            counted.unwanted.pop(row, None)
+            if reading.pid == rows[row]:  # else it is still that of whoever had the row long before
                 counted.rows[row] = reading
         # What a dead worker held RabbitMQ has again, although its row says so until the next one takes it.
         living = [r for row, r in counted.rows.items() if r.pid == rows.get(row)]

@@ -31,6 +31,21 @@ def test_counts_only_grow_when_a_worker_dies_and_another_takes_its_row(board):
     assert counts.read("A", {}, 20.0).handled == 5
 
 
+def test_who_asks_with_what_was_so_a_moment_ago_counts_nobody_twice_and_loses_nobody(board):
+    counts = Counts(board)
+    work(board.row(0), 100, 3)
+    work(board.row(1), 101, 2)
+    assert counts.read("A", {0: 100, 1: 101}, 20.0).handled == 5
+    assert counts.read("A", {1: 101}, 20.1).handled == 5  # the first has ended
+    assert counts.read("A", {0: 100}, 20.2).handled == 5  # before the second began, and the first had ended
+    assert counts.read("A", {1: 101}, 20.3).handled == 5
+    work(board.row(1), 101, 4)
+    assert counts.read("A", {1: 101}, 99.0).handled == 7
+    assert counts.read("A", {1: 101}, 199.0).handled == 7
+    work(board.row(0), 102, 9)
+    assert counts.read("A", {1: 101}, 299.0).handled == 7
+
+
 def test_what_is_kept_for_the_next_master_goes_on_there(board):
     counts = Counts(board)
     work(board.row(0), 100, 1)
