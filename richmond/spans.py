@@ -27,7 +27,7 @@ from richmond.settings import OtelSettings
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 10_000  # spans; more are dropped
+MOST_WAITING = 4096  # spans; more are dropped
 BATCH = 128  # encoded at once: some 3 ms of the master's greenlets
 GATHER_S = 1.0  # after the first of a batch, unless that is full
 _TIMEOUT_S = 5.0  # for the collector's answer, tries again included
