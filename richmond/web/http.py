@@ -20,8 +20,7 @@ from richmond.web import guard
 log = logging.getLogger(__name__)
 
 IDLE_S = 30.0  # an open connection on which nothing is asked
-HEAD_S = 10.0  # from a request's first line to its last
-SEND_S = 10.0  # for a client to take what it is sent
+PATIENCE_S = 10.0  # from a request's first line to its last, and for a client to take what it is sent
 MAX_HEAD_BYTES = 16 * 1024
 _BACKLOG = 64
 
@@ -29,10 +28,13 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Server(WSGIServer):  # type: ignore[misc]
-    """Listens as soon as it is made: OSError if it cannot."""
+    """Listens as soon as it is made: OSError if it cannot. `patience_s`: for a request, and for taking an answer."""
 
-    def __init__(self, host: str, port: int, application: Application, max_clients: int) -> None:
+    def __init__(
+        self, host: str, port: int, application: Application, max_clients: int, patience_s: float = PATIENCE_S
+    ) -> None:
         self._max_clients = max_clients
+        self.patience_s = patience_s
         self._clients: list[gevent.Greenlet] = []  # oldest first
         self._asked: set[gevent.Greenlet] = set()  # those whose request is being answered
         listener = _listen(host, port)
@@ -57,7 +59,7 @@ class Server(WSGIServer):  # type: ignore[misc]
             leaves = next((c for c in self._clients if c not in self._asked), self._clients[0])
             self._clients.remove(leaves)
             leaves.kill(block=False)
-        args[0].settimeout(SEND_S)
+        args[0].settimeout(self.patience_s)
         self._clients.append(gevent.spawn(run, handle, close, args))
         return self._clients[-1]
 
@@ -73,9 +75,9 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
 
     def read_request(self, raw_requestline: str) -> bool:
         """With its body. ValueError: it is none, too long or too slow, and the connection is closed."""
-        self.socket.settimeout(SEND_S)
+        self.socket.settimeout(self.server.patience_s)
         try:
-            with gevent.Timeout(HEAD_S, ValueError("too slow")):
+            with gevent.Timeout(self.server.patience_s, ValueError("too slow")):
                 super().read_request(raw_requestline)
                 if self.headers.get("transfer-encoding"):
                     raise ValueError("no Content-Length")
