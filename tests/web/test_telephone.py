@@ -1,6 +1,9 @@
 """/phone, used as people use it: with keys, mouse and keyboard, at a real installation."""
 
+import http.client
+import json
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from installation import ECHO, until
@@ -50,6 +53,33 @@ class Handset:
 
     def is_idle(self):
         expect(self.root).to_have_attribute("data-state", "idle")
+
+
+class Program:
+    """What speaks to the server as the page does, without being one. It ends as a browser does that is killed."""
+
+    def __init__(self, address):
+        self.netloc = urlsplit(address).netloc
+        self.stream = http.client.HTTPConnection(self.netloc, timeout=30)
+        self.stream.request("GET", "/phone/line")
+        answer = self.stream.getresponse()
+        assert answer.readline() == b"event: hello\n"
+        self.line = json.loads(answer.readline().removeprefix(b"data: "))["line"]
+
+    def post(self, body, line="", **headers):
+        """HTTP status, and what is said of it."""
+        connection = http.client.HTTPConnection(self.netloc, timeout=30)
+        connection.request("POST", f"/phone/line/{line or self.line}", body, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def takes(self, number):
+        return "ok" in json.loads(self.post(json.dumps({"op": "register", "msisdn": number}))[1]).get("event", "")
+
+    def close(self):
+        self.stream.close()
 
 
 def test_sessions_messages_and_faults_on_the_telephones_of_a_page(served, window):
@@ -143,6 +173,24 @@ def test_sessions_messages_and_faults_on_the_telephones_of_a_page(served, window
     assert "in use by another telephone" in richmond.run("dial", "*120*663#", "0", "--msisdn", number).stderr
     other.key("Remove telephone 27831112222")
     expect(page.locator(".handset")).to_have_count(1)
+
+    # No page, but a program: only what a telephone may ask for, and only from here.
+    program = Program(richmond.web)
+    assert program.post('{"op": "fault", "name": "mute"}')[0] == 400
+    assert program.post('{"op": "answer", "text": "1"}') == (
+        400,
+        '{"ok": false, "error": "say for which number: \\"msisdn\\""}',
+    )
+    assert program.post(b"\xff{")[0] == 400
+    assert program.post("{}", line="guessed")[0] == 503
+    assert program.post('{"op": "register"}', Origin="http://elsewhere.example")[0] == 403
+    assert program.post(json.dumps({"op": "dial", "msisdn": "1", "code": "*" * 20_000}))[0] == 400
+    assert not program.takes(number)
+    assert program.takes("27830000001")
+    program.close()
+    second = Program(richmond.web)
+    until("the number of a program that has gone to be free", lambda: second.takes("27830000001"), timeout_s=10)
+    second.close()
 
     # The server goes, and comes back.
     richmond.wait("the gateway to be back", lambda s: not s.problems)
