@@ -84,6 +84,8 @@ class Spawner:
             self._spawn(order.job, fds)
         elif order.pid in self._children:
             os.kill(order.pid, order.signal)
+            if order.signal == signal.SIGTERM:
+                os.kill(order.pid, signal.SIGCONT)  # one that is stopped would not hear it; systemd does so too
         return True
 
     def _spawn(self, job: jobs.WorkerJob, output: list[int]) -> None:

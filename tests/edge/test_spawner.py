@@ -201,10 +201,13 @@ def test_a_term_that_comes_at_once_after_the_fork_is_not_lost(amqp):
             assert exited.code == 0 or exited.signal == signal.SIGTERM
 
 
-def test_sigterm_ends_a_worker_that_waits_for_rabbitmq(fleet, amqp):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_sigterm_ends_a_worker_that_waits_for_rabbitmq_even_where_it_is_stopped(fleet, amqp, stopped):
     fleet.spawn(make_job(amqp=amqp))
     pid = fleet.expect(jobs.Forked).pid
     wait_until(lambda: psutil.Process(pid).num_threads() > 1, "threads of the worker")
+    if stopped:
+        os.kill(pid, signal.SIGSTOP)
     fleet.kill("EchoWorker:0", pid, signal.SIGTERM)
     assert fleet.expect(jobs.Exited) == jobs.Exited("EchoWorker:0", pid, code=0)
     assert not [event for event in fleet.seen if isinstance(event, jobs.Ready)]
