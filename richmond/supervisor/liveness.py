@@ -48,6 +48,11 @@ def hung_at(look: Look, spec: WorkerSettings, since: float) -> float:
     return max(look.last_turn, since) + (MISSED * spec.liveness_interval_s or math.inf)
 
 
+def limit_s(spec: WorkerSettings) -> float:
+    """The shortest silence that it takes; inf: none is too long."""
+    return min(spec.task_timeout_s or math.inf, MISSED * spec.liveness_interval_s or math.inf)
+
+
 def judge(look: Look, now: float, spec: WorkerSettings, since: float) -> str:
     """Why the worker hangs, for the log; empty: it does not. `since`: as in `hung_at`."""
     if now < hung_at(look, spec, since):

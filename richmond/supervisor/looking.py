@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,21 +15,23 @@ from richmond.supervisor.reconcile import move, reconcile
 
 LOOK_S = 2.0  # between two looks at the workers, at most
 LOOK_AGAIN_S = 0.1  # and at least
-LATE_S = 1.0  # a look that comes so late tells that the master itself did not run
+LATE_S = 1.0  # a look that comes so late, or a quarter of the shortest limit, tells that the master itself did not run
 
 
 def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
     actions: list[Action] = []
     late_s = 0.0 if fleet.look_due is None else now - fleet.look_due
-    if late_s > LATE_S:
+    shortest_s = min((liveness.limit_s(cls.spec) for cls in fleet.classes.values()), default=math.inf)
+    late = late_s > min(LATE_S, shortest_s / 4)
+    if late:
         text = f"the master did not run for {late_s:.1f} s: that workers were silent meanwhile proves nothing"
         actions.append(Log("warning", text))
-    if late_s > LATE_S or not fleet.amqp_up:  # a handler may wait for RabbitMQ
+    if late or not fleet.amqp_up:  # a handler may wait for RabbitMQ
         fleet = replace(fleet, silent_since=now)
-    due = now + LOOK_S
+    # A stop as long as a limit makes a look late by half of it, at least.
+    due = now + min(LOOK_S, shortest_s / 2)
     idle: dict[str, liveness.Idle] = {}
     for cls in list(fleet.classes.values()):
-        due = min(due, now + (cls.spec.task_timeout_s or LOOK_S))
         seen = [(slot, look) for slot in cls.slots if (look := _current(slot, event.looks.get(slot.name))) is not None]
         for slot, look in seen:
             if (since := liveness.idle(look, fleet.idle.get(slot.name), now)) is not None:

@@ -153,6 +153,25 @@ def test_after_the_master_itself_was_stopped_silence_is_no_evidence(play):
     assert [k.slot for k in play.take(f.Kill)] == ["EchoWorker:1"]
 
 
+@pytest.mark.parametrize("limits", [(1, 4), (2, 4), (3, 4), (60, 0.3), (60, 0.5), (60, 1)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])  # of the time to the next look that has passed by then
+def test_nobody_hangs_who_was_stopped_together_with_the_master_for_a_little_longer_than_its_limit(load, limits, share):
+    text = "task-timeout = {}\nliveness-interval = {}\n[worker:FooBarWorker]".format(*limits)
+    play = Play(load(INI.replace("[worker:FooBarWorker]", text)))
+    play.up()
+    play.send(looks(play))
+    began = play.now = play.now + share * (play.fleet.look_due - play.now)
+    limit = min(limits[0], 3 * limits[1])
+    play.now += limit + 0.05
+    seen = look(began=began) if limits[0] == limit else look(turn=began)
+    play.send(looks(play, _0=seen))
+    assert not play.take(f.Kill)
+    play.now = play.fleet.look_due + limit
+    play.fleet = replace(play.fleet, look_due=play.now)
+    play.send(looks(play, _0=seen))
+    assert play.take(f.Kill), "it hangs by itself"
+
+
 def test_while_rabbitmq_is_away_nobody_hangs(play):
     play.send(f.AmqpChanged(False))
     turn = play.now
@@ -174,7 +193,7 @@ def test_a_message_that_begins_after_a_look_is_seen_in_time(load):
     play = Play(load(INI.replace("[worker:FooBarWorker]", "task-timeout = 0.5\n[worker:FooBarWorker]")))
     play.up()
     play.send(looks(play))
-    assert play.fleet.look_due == pytest.approx(play.now + 0.5)
+    assert play.fleet.look_due == pytest.approx(play.now + 0.25)
 
 
 def test_other_limits_replace_no_worker(play, load):
