@@ -19,7 +19,7 @@ from richmond.web import guard
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 30.0  # an open connection on which nothing is asked
+IDLE_S = 30.0  # an open connection on which nothing more is asked
 PATIENCE_S = 10.0  # from a request's first line to its last, and for a client to take what it is sent
 MAX_HEAD_BYTES = 16 * 1024
 _BACKLOG = 64
@@ -59,19 +59,20 @@ class Server(WSGIServer):  # type: ignore[misc]
             leaves = next((c for c in self._clients if c not in self._asked), self._clients[0])
             self._clients.remove(leaves)
             leaves.kill(block=False)
-        args[0].settimeout(self.patience_s)
         self._clients.append(gevent.spawn(run, handle, close, args))
         return self._clients[-1]
 
 
 class _Handler(WSGIHandler):  # type: ignore[misc]
     server: Server
+    _asked = False  # for anything yet
 
     def read_requestline(self) -> str:
-        self.socket.settimeout(IDLE_S)
-        with gevent.Timeout(IDLE_S, False):
+        idle_s = IDLE_S if self._asked else self.server.patience_s
+        self.socket.settimeout(idle_s)
+        with gevent.Timeout(idle_s, False):
             return str(super().read_requestline())
-        return ""
+        return ""  # as if it had hung up
 
     def read_request(self, raw_requestline: str) -> bool:
         """With its body. ValueError: it is none, too long or too slow, and the connection is closed."""
@@ -99,6 +100,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
         return environ
 
     def handle_one_response(self) -> None:
+        self._asked = True
         self.server.answering(True)
         try:
             super().handle_one_response()

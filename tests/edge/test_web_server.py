@@ -100,6 +100,23 @@ def test_a_request_that_takes_too_long_is_not_waited_for(host):
     assert read_to_end(slow_body).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\nX: ", b"POST /echo HTTP/1.1\r\nContent-Length: 9000\r\n\r\n", b"G"]
+)
+def test_one_byte_at_a_time_is_no_way_to_stay(host, said):
+    client = host(patience_s=0.5).client(said)
+    client.settimeout(0.05)
+    while True:
+        try:
+            client.sendall(b"x")
+            assert not client.recv(1000).startswith(b"HTTP/1.1 200")
+            break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+
+
 def test_a_client_that_takes_nothing_is_cut_off(host):
     server = host(patience_s=0.3)
     before = server.files()

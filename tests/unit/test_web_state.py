@@ -19,7 +19,7 @@ def later(first, first_now, second, second_now):
 
 
 def test_time_that_passes_changes_nothing():
-    one, two = snapshot(with_slot(uptime_s=10.0)), snapshot(with_slot(uptime_s=15.04))
+    one, two = snapshot(with_slot(uptime_s=10.0)), snapshot(with_slot(uptime_s=15.4))
     assert later(one, 1000.0, two, 1005.0) == set()
 
 
