@@ -4,10 +4,11 @@ VE := ve
 CONFIG := etc/richmond.ini
 PYTEST_ARGS :=
 BENCH_ARGS :=
+SIM_ARGS :=
 CHAOS_ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast bench bench-supervision chaos cover lint types fmt rabbitmq chromium clean
+.PHONY: help run test test-fast bench bench-supervision chaos sim cover lint types fmt rabbitmq chromium clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ bench-supervision: $(VE)/.installed-bench rabbitmq ## Richmond beside supervisor
 
 chaos: $(VE)/.installed-dev rabbitmq ## half an hour of faults under load, and a ledger: CHAOS_ARGS='--minutes 2 --seed 7'
 	@$(VE)/bin/python -m bench.chaos --minutes 30 --seed 1 $(CHAOS_ARGS)
+
+sim: $(VE)/.installed-sim ## the scaling policy and its peers on traces of load; pictures in var/sim
+	@$(VE)/bin/richmond simulate --pictures var/sim $(SIM_ARGS)
 
 cover: $(VE)/.installed-dev rabbitmq chromium ## all tests, with the lines that none of them reached
 	@$(VE)/bin/pytest -n auto --cov=richmond --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
@@ -68,6 +72,11 @@ $(VE)/.installed: setup.py scripts/make-venv.sh
 $(VE)/.installed-dev: $(VE)/.installed
 	@echo "Installing the development tools into $(VE)/"
 	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VE)/.installed-sim: $(VE)/.installed
+	@echo "Installing what the scaling simulator needs into $(VE)/"
+	@$(VE)/bin/pip install --quiet --disable-pip-version-check --editable '.[sim]'
 	@touch $@
 
 $(VE)/.installed-bench: $(VE)/.installed

@@ -47,12 +47,17 @@ setup(
             "playwright>=1.48,<2",
             "axe-playwright-python>=0.1.4,<1",
             "pillow>=11,<14",
+            "simpy>=4.1,<5",
             "ruff>=0.9,<1",
             "mypy>=1.14,<3",
             "import-linter>=2.1,<3",
             "types-psutil>=5.9",
         ],
         "fuzz": ["atheris>=3,<4"],
+        "sim": [
+            "simpy>=4.1,<5",
+            "matplotlib>=3.9,<4",
+        ],
         "bench": [
             "aio-pika>=9.5,<11",
             "circus>=0.18,<1",

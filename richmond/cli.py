@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_top, cli_trace, cli_web
+from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_simulate, cli_top, cli_trace, cli_web
 from richmond.errors import ConfigError, ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
@@ -307,6 +307,7 @@ cli.add_command(_ini_option(cli_events.events))
 cli.add_command(_ini_option(cli_gateway.group))
 cli.add_command(_ini_option(cli_dead.group))
 cli.add_command(_ini_option(cli_trace.command))
+cli.add_command(cli_simulate.command, "simulate")
 
 
 @cli.command(short_help="Only the broker, in the foreground.")

@@ -1,23 +1,38 @@
 """How many workers a class should have. Pure: samples in, a target and its reason out.
 
-Little's law gives the workers that the arrivals keep busy; the backlog asks for more of them, so that no
-message waits longer than the drain target. Growing is quick, shrinking waits until the load has been
-lower for a while, since a worker too many costs 10 MB and a worker too few costs a subscriber's session.
+Little's law gives the workers that the arrivals keep busy. They need company, so that no more than one message in a
+hundred waits longer than the drain target (Erlang's formula for a queue with several servers); a backlog needs more
+until it is gone. Growing is quick, shrinking waits until the load has been lower for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
+from math import ceil, exp
 from typing import NamedTuple
 
-EWMA = 0.5  # weight of the newest sample
-SECONDS_SAMPLES = 10  # handler seconds are the mean of at least so many intervals
+from richmond.supervisor import load as l
+from richmond.supervisor.load import Load
+from richmond.supervisor.load import Sample as Sample
+
 STALE_SAMPLES = 3  # figures older than so many intervals are no figures
-WINDOW_LONGEST = 4  # times scale_down_s, where the load makes it flap
-DOWN_SHARE = 4  # a step down takes away a quarter of the surplus
+DEAD_BAND = 0.1  # of the count: less is no reason to grow
+LATE = 0.01  # of the messages may wait longer than the drain target
+LATE_BAND = 5  # times as many are a reason to grow
+ERLANG_MOST = 200  # busy workers: among more, chance is evened out
+DRAIN_SHARE = 0.5  # of the drain target is there for a backlog: it has waited before it was seen
+CALM_SHARE = 0.25  # of the drain target: a backlog that is gone by then is chance, and no reason to grow
+WINDOW_LOOKS = 20  # at the load within the window, at least
+SOON = 6  # times scale_down_s
+WINDOW_LONGEST = 12  # times scale_down_s, where the load makes it flap
+MEMORY_S = 120.0  # how long it is remembered that growing did not help, and that a message came
+BUSY = 0.9  # utilisation of workers who cannot do more
+VAIN_GROWTH = 0.2  # more workers at least, to judge by
+VAIN_SHARE = 0.25  # of what they should do more, or growing was in vain
+CPU_FULL = 0.95
+CPU_OURS = 0.5  # of a full CPU: more workers would only share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +42,7 @@ class ScalingSpec:
     drain_target_s: float  # how long a message may wait in the queue
     scale_down_s: float  # how long the load must have been lower before workers go
     interval_s: float  # between samples
-    target_utilisation: float = 0.7  # of a worker's time that handlers may take in the long run
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One reading of a class. Counters only grow, over the death of workers too."""
-
-    at: float  # monotonic
-    ready: int  # messages in the queue
-    unacked: int  # messages that workers hold, the ones in hand too
-    handled: int  # counter: messages that handlers have finished
-    busy_s: float  # counter: seconds spent in handlers, the running ones included
-    workers: int | None = None  # the target at that time, if known
-    running: int | None = None  # our workers that consume
-    starting: int = 0  # our workers on their way to it
-    consumers: int | None = None  # on the queue, those of other hosts too
-    hosts: int | None = None  # masters that share the queue
-    memory_free: int | None = None  # bytes of this host that may still be used
-    worker_bytes: int | None = None  # what one worker more would take
-    cpu: float | None = None  # this host's busy share, 0 to 1
-    workers_cpu: float | None = None  # the part of it that is this class's workers
+    target_utilisation: float = 0.85  # of a worker's time that handlers may take in the long run
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class Figures:
     in_hand: int  # messages that our workers hold
     arrivals_per_s: float  # this host's part of them
     message_s: float  # seconds in the handler for one message
-    utilisation: float  # of our workers' time, lately
+    utilisation: float  # of our workers' time, since the sample before
     share: float  # of the queue's load that is ours, 0 to 1
     raw: float  # workers that the load asks for, before any limit
     lately: int  # the most that it has asked for within the window
@@ -84,15 +79,14 @@ class Ask(NamedTuple):
 
 def horizon_s(spec: ScalingSpec) -> float:
     """For how long samples are of use to `decide`."""
-    return WINDOW_LONGEST * spec.scale_down_s + 2 * spec.interval_s
+    return max(WINDOW_LONGEST * spec.scale_down_s, MEMORY_S) + 2 * spec.interval_s
 
 
 def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: float) -> Decision:
     """Choose how many workers a class should have.
 
-    `samples`: oldest first; those older than `spec.scale_down_s` may be missing. `current`: the present
-    target. Returns a target in [spec.min, spec.max] and the reason that operators see.
-    Source: Little's law, workers = arrivals/s x handler seconds, plus what drains the backlog.
+    `samples`: oldest first; those older than `horizon_s` may be missing. `current`: the present target. Returns a
+    target in [spec.min, spec.max], the reason that operators see, and the figures behind both.
     """
     if spec.min > spec.max:
         raise ValueError(f"min {spec.min} is above max {spec.max}")
@@ -101,19 +95,34 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
         return Decision(held, f"min {spec.min}, max {spec.max}")
     if len(samples) < 2 or now - samples[-1].at > STALE_SAMPLES * spec.interval_s:
         return Decision(held, "no fresh figures: held")
-    wanted = _wanted(spec, samples, current)
-    at, raw, rate, seconds = wanted[-1]
-    newest = samples[-1]
-    figures = f"{newest.ready} waiting, {rate:.1f}/s, {_duration(seconds)} each"
-    if raw > held:
-        return Decision(min(raw, max(2 * held, held + 4), spec.max), f"{figures}: {raw} needed")
-    lately = max((w[1] for w in wanted if w[0] >= at - spec.scale_down_s), default=raw)
-    covered = samples[0].at <= at - spec.scale_down_s + spec.interval_s
-    grew = any(s.workers is not None and s.workers < held for s in samples if s.at >= at - spec.scale_down_s)
-    if lately < held and covered and not grew and newest.ready == 0:
-        down = held - max(1, (held - lately) // DOWN_SHARE)
-        return Decision(max(down, spec.min), f"{figures}: {lately} were enough for {spec.scale_down_s:g} s")
-    return Decision(held, f"{figures}: enough")
+    newest, last = samples[-1], len(samples) - 1
+    load = l.load(samples, last)
+    steady = _steady(spec, load)
+    backlog = _backlog(spec, newest, load, held)
+    raw = max(steady, ceil(backlog - 1e-9), _awake(spec, samples))
+    window_s = _window_s(spec, samples)
+    figures = Figures(
+        newest.ready, newest.unacked, load.arrivals_per_s, load.message_s, l.utilisation(samples[-2], newest),
+        l.share(newest), max(load.workers / spec.target_utilisation, backlog), min(raw, spec.max), window_s,
+    )  # fmt: skip
+    told = f"{newest.ready} waiting, {load.arrivals_per_s:.1f}/s, {_duration(load.message_s)} each"
+    if raw > held and (backlog > held or _too_few(spec, load, held)):
+        target, limits = _grow(spec, samples, held, raw, load)
+        why = "; ".join([f"{told}: {raw} needed", *limits])
+        return Decision(target, why, replace(figures, limits=tuple(limits)))
+    if raw >= held:
+        return Decision(held, f"{told}: enough", figures)
+    most = held * (1 - DEAD_BAND)
+    lately = _lately(spec, samples, newest.at - window_s, most)
+    if lately is None:
+        return Decision(held, f"{told}: {raw} needed, not yet for {window_s:g} s", figures)
+    lately = max(lately, raw, ceil(_backlog(spec, newest, load, 0)))
+    figures = replace(figures, lately=lately)
+    if lately == held - 1 and _grew(samples, newest.at - window_s):
+        return Decision(held, f"{told}: {raw} needed, but it has grown within {window_s:g} s", figures)
+    if lately <= most:
+        return Decision(lately, f"{told}: {lately} were enough for {window_s:g} s", figures)
+    return Decision(held, f"{told}: {raw} needed, {lately} within {window_s:g} s", figures)
 
 
 def shares(asks: Mapping[str, Ask], budget: int) -> dict[str, int]:
@@ -131,29 +140,137 @@ def shares(asks: Mapping[str, Ask], budget: int) -> dict[str, int]:
     return granted
 
 
-def _wanted(spec: ScalingSpec, samples: Sequence[Sample], current: int) -> list[tuple[float, int, float, float]]:
-    """(at, workers, arrivals/s, handler seconds) for each sample but the first."""
-    found = []
-    rate: float | None = None
-    for i, (before, after) in enumerate(pairwise(samples), start=1):
-        elapsed = after.at - before.at
-        if elapsed <= 0:
-            continue
-        arrived = max(0, after.ready - before.ready + after.unacked - before.unacked + after.handled - before.handled)
-        rate = arrived / elapsed if rate is None else EWMA * arrived / elapsed + (1 - EWMA) * rate
-        # Over several samples, and more for slow handlers. Where hardly any has finished, the running ones are the
-        # messages that the time was spent on: divided by the few, it would look far too long.
-        running = min(after.unacked, current if after.workers is None else after.workers)
-        start = max(0, i - SECONDS_SAMPLES)
-        while start > 0 and after.handled - samples[start].handled < running:
-            start -= 1
-        messages = max(1, running, after.handled - samples[start].handled)
-        seconds = max(0.0, after.busy_s - samples[start].busy_s) / messages
-        workers = rate * seconds / spec.target_utilisation + after.ready * seconds / spec.drain_target_s
-        if after.ready:
-            workers = max(workers, 1.0)  # nobody at all has no seconds to judge by
-        found.append((after.at, min(max(ceil(workers - 1e-9), spec.min), spec.max), rate, seconds))
-    return found or [(samples[-1].at, spec.min, 0.0, 0.0)]
+def _steady(spec: ScalingSpec, load: Load) -> int:
+    """Workers that the arrivals need in the long run."""
+    busy = load.workers
+    count = ceil(min(busy / spec.target_utilisation, spec.max) - 1e-9)
+    while count < spec.max and _late(spec, load, count) > LATE:
+        count += 1
+    return max(min(count, spec.max), spec.min)
+
+
+def _backlog(spec: ScalingSpec, newest: Sample, load: Load, held: int) -> float:
+    """Workers that take the arrivals and what waits in the time left of the drain target; 1 if `held` soon do."""
+    part = l.share(newest)
+    work_s = part * newest.ready * load.message_s
+    if not newest.ready or work_s < CALM_SHARE * spec.drain_target_s * held:
+        return float(min(newest.ready, 1, spec.max))
+    drain_s = max(spec.interval_s, DRAIN_SHARE * spec.drain_target_s)
+    # Nobody at all has no seconds to judge by.
+    return min(max(1.0 if part else 0.0, load.workers + work_s / drain_s), spec.max)
+
+
+def _late(spec: ScalingSpec, load: Load, count: int) -> float:
+    """The part of the messages that `count` workers begin later than the drain target: Erlang C."""
+    busy = load.workers
+    if busy <= 0:
+        return 0.0
+    if count <= busy:
+        return 1.0
+    if busy > ERLANG_MOST:
+        return 0.0
+    blocked = 1.0
+    for n in range(1, count + 1):
+        blocked = busy * blocked / (n + busy * blocked)
+    waits = blocked / (1 - busy / count * (1 - blocked))
+    return waits * exp(-(count - busy) * spec.drain_target_s / load.message_s)
+
+
+def _too_few(spec: ScalingSpec, load: Load, held: int) -> bool:
+    """`held` are so few that it is worth another count."""
+    return load.workers / spec.target_utilisation > held * (1 + DEAD_BAND) or _late(spec, load, held) > LATE_BAND * LATE
+
+
+def _awake(spec: ScalingSpec, samples: Sequence[Sample]) -> int:
+    """A class that may run no worker keeps one for as long as messages have come lately."""
+    first, newest = samples[0], samples[-1]
+    waits = newest.ready > 0 and l.share(newest) > 0
+    return int(spec.max > 0 and (newest.handled > first.handled or newest.unacked > 0 or waits))
+
+
+def _window_s(spec: ScalingSpec, samples: Sequence[Sample]) -> float:
+    """Each time that the count went up a little soon after it had gone down makes the next way down twice as long."""
+    window_s, down = spec.scale_down_s, None
+    for before, after in pairwise(samples):
+        grown = _count(after) - _count(before)
+        if grown < 0:
+            down = after.at
+        elif grown and down is not None:
+            if grown <= max(1, DEAD_BAND * _count(after)) and after.at - down < SOON * spec.scale_down_s:
+                window_s = min(2 * window_s, WINDOW_LONGEST * spec.scale_down_s)
+            down = None
+    return window_s
+
+
+def _lately(spec: ScalingSpec, samples: Sequence[Sample], since: float, enough: float) -> int | None:
+    """The most that the arrivals have needed since then, or the first that is more than `enough`.
+
+    None: there are not enough figures to say.
+    """
+    first = len(samples) - 1
+    while first > 0 and samples[first].at > since:
+        if samples[first].at - samples[first - 1].at > STALE_SAMPLES * spec.interval_s:
+            return None
+        first -= 1
+    if samples[first].at > since:
+        return None
+    most, last = 0, len(samples) - 1
+    for n in range(last, first, -max(1, (last - first) // WINDOW_LOOKS)):
+        most = max(most, _steady(spec, l.load(samples, n)))
+        if most > enough:
+            break
+    return most
+
+
+def _grew(samples: Sequence[Sample], since: float) -> bool:
+    return any(_count(after) > _count(before) for before, after in pairwise(samples) if after.at > since)
+
+
+def _grow(spec: ScalingSpec, samples: Sequence[Sample], held: int, raw: int, load: Load) -> tuple[int, list[str]]:
+    """To `raw`, or as far as that helps and the host can carry it; and why not further."""
+    newest = samples[-1]
+    if held and newest.cpu is not None and newest.cpu >= CPU_FULL and _cpu_bound(newest):
+        return held, ["held: these workers have all of this host's CPU"]
+    if _in_vain(spec, samples):
+        return held, ["held: more workers did not do more, the bottleneck is elsewhere"]
+    target, limits = raw, []
+    if load.message_s > load.usual_s:
+        # Handlers have become slower: perhaps because of what they call, and then growing must not go too far.
+        usual = replace(load, message_s=load.usual_s)
+        sure = max(_steady(spec, usual), ceil(_backlog(spec, newest, usual, held)))
+        if target > (most := max(2 * held, held + 4, sure)):
+            target, limits = most, [f"{most} at first"]
+    if newest.memory_free is not None and newest.worker_bytes:
+        room = max(0, newest.memory_free // newest.worker_bytes - newest.starting)
+        if target > held + room:
+            target, limits = held + room, [f"memory for {room} more"]
+    return target, limits
+
+
+def _cpu_bound(sample: Sample) -> bool:
+    """It is these workers that the CPU is busy with, as far as that is known."""
+    return sample.cpu is not None and (sample.workers_cpu is None or sample.workers_cpu >= CPU_OURS * sample.cpu)
+
+
+def _in_vain(spec: ScalingSpec, samples: Sequence[Sample]) -> bool:
+    """The last two times that it grew, workers who were busy all the time did hardly more for being more."""
+    steps = [n for n, (before, after) in enumerate(pairwise(samples), start=1) if _count(after) > _count(before)]
+    if len(steps) < 2 or steps[-2] < 2:
+        return False
+    now = samples[-2], samples[-1]
+    # The first sample that tells of a step ends the first interval with more workers.
+    return all(_no_better(spec, (samples[n - 2], samples[n - 1]), now) for n in steps[-2:])
+
+
+def _no_better(spec: ScalingSpec, then: tuple[Sample, Sample], now: tuple[Sample, Sample]) -> bool:
+    more = _count(now[1]) / max(_count(then[1]), 1) - 1
+    if more < VAIN_GROWTH or l.utilisation(*then) < BUSY or l.utilisation(*now) < BUSY:
+        return False
+    return l.throughput(*now) < l.throughput(*then) * (1 + VAIN_SHARE * more)
+
+
+def _count(sample: Sample) -> int:
+    return sample.workers or 0
 
 
 def _duration(seconds: float) -> str:
