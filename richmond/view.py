@@ -13,7 +13,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.markup import escape
 
-from richmond.supervisor.status import Link, Snapshot, takes
+from richmond.supervisor.status import Link, Queue, Snapshot, takes
 
 PIPE_WIDTH = 200  # where nobody looks at a terminal, notes stay in their lines
 TRACEBACK_LINES = 8  # its end; --json has the whole
@@ -139,7 +139,7 @@ def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
             (
                 queue.name,
                 _or_dash(queue.ready),
-                _or_dash(queue.unacked),
+                _held(queue),
                 "-" if queue.in_rate is None else f"{queue.in_rate:.1f}",
                 "-" if queue.out_rate is None else f"{queue.out_rate:.1f}",
                 _or_dash(queue.consumers),
@@ -150,6 +150,14 @@ def _queues(snapshot: Snapshot, width: int) -> Iterable[str]:
     ]
     headers = ("queue", "ready", "unacked", "in/s", "out/s", "consumers")
     return table(headers, rows, "for", width, right=headers[1:], beneath=False)  # the queue's name tells it as a rule
+
+
+def _held(queue: Queue) -> str:
+    """With us, and with anybody where the management API tells."""
+    anywhere = queue.unacked_anywhere
+    if anywhere is None or anywhere == queue.unacked:
+        return _or_dash(queue.unacked)
+    return str(anywhere) if queue.unacked is None else f"{queue.unacked} of {max(anywhere, queue.unacked)}"
 
 
 def _messages(snapshot: Snapshot, width: int) -> Iterable[str]:

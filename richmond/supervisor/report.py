@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import gevent
+
 import richmond
 import richmond.log
 from richmond.amqp.topology import send_queues
 from richmond.broker_status import BrokerStatus, JournalStatus
 from richmond.durations import NONE
+from richmond.errors import AMQPError
 from richmond.scoreboard import DEAD_REASONS, Scoreboard
-from richmond.settings import Settings
+from richmond.settings import AmqpSettings, Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import policy, status
+from richmond.supervisor import management, policy, status
 from richmond.supervisor.host import Host
 from richmond.supervisor.lifecycle import Slot, State
 from richmond.supervisor.metrics import Counts, Processes, Totals
 from richmond.supervisor.services import Services
 from richmond.supervisor.totals import Totals as Kept
 from richmond.supervisor.totals import TotalsFile
+
+log = logging.getLogger(__name__)
 
 SAMPLE_TIMEOUT_S = 3.0
 SNAPSHOT_TIMEOUT_S = 1.0  # somebody waits for the answer, most of all when RabbitMQ hangs
@@ -52,6 +58,9 @@ class Reporter:
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
         self._processes = Processes()
         self._host = Host()
+        self._told: dict[str, management.QueueFacts] = {}  # by the management API, at the last sample
+        self._management_problem = ""
+        self._asking: gevent.Greenlet | None = None
         self._started = time.time()
         self._looks: list[tuple[float, dict[str, _Queue]]] = []  # the last two samples, for the rates
 
@@ -94,6 +103,8 @@ class Reporter:
         queues = self._look(fleet, SAMPLE_TIMEOUT_S)
         now = time.monotonic()
         self._looks = [*self._looks[-1:], (now, queues)]
+        if self._asking is None or self._asking.dead:  # nobody waits for it
+            self._asking = gevent.spawn(self._ask_management, fleet.settings.amqp)
         left = self._host.look(
             {n: [s.pid for s in c.slots if s.pid and s.state is State.RUNNING] for n, c in fleet.classes.items()}
         )
@@ -118,6 +129,18 @@ class Reporter:
                     workers_cpu=left.uses[name].cpu,
                 )
         return found
+
+    def _ask_management(self, amqp: AmqpSettings) -> None:
+        problem, told = "", dict[str, management.QueueFacts]()
+        if amqp.management:
+            try:
+                told = management.ask(amqp)
+            except AMQPError as e:
+                problem = str(e)
+        self._told = told
+        if problem and not self._management_problem:
+            log.warning("%s", problem)
+        self._management_problem = problem
 
     def snapshot(self, fleet: f.Fleet) -> status.Snapshot:
         settings = fleet.settings
@@ -148,6 +171,7 @@ class Reporter:
             end_to_end=facts.end_to_end if facts is not None else NONE,
             spans=facts.spans[0] if facts is not None else 0,
             spans_dropped=facts.spans[1] if facts is not None else 0,
+            management_problem=self._management_problem,
         )
         snapshot = status.counted(snapshot, self._counts.keep())
         return status.judged(snapshot)
@@ -262,7 +286,13 @@ class Reporter:
     def _queues(self, fleet: f.Fleet) -> Iterable[status.Queue]:
         for name, queue in self._look(fleet, SNAPSHOT_TIMEOUT_S).items():
             in_rate, out_rate = self._rates(name)
-            yield status.Queue(name, queue.purpose, queue.ready, queue.unacked, in_rate, out_rate, queue.consumers)
+            told = self._told.get(name)
+            if told is not None and out_rate is None:
+                in_rate, out_rate = told.in_rate, told.out_rate
+            yield status.Queue(
+                name, queue.purpose, queue.ready, queue.unacked, in_rate, out_rate, queue.consumers,
+                unacked_anywhere=told.unacked if told is not None else None,
+            )  # fmt: skip
 
     def _rates(self, name: str) -> tuple[float | None, float | None]:
         """Messages/s into and out of a queue, between the last two samples."""

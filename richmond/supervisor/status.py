@@ -75,6 +75,7 @@ class Queue(msgspec.Struct, frozen=True):
     in_rate: float | None  # messages/s between the last two samples
     out_rate: float | None
     consumers: int | None
+    unacked_anywhere: int | None = None  # with others too, some seconds ago; None: no management API tells
 
 
 class Throttled(msgspec.Struct, frozen=True):
@@ -167,6 +168,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     opt_outs: int = 0  # subscribers who have asked for no more SMS
     spans: int = 0  # that the broker exported ([otel]), while this master runs
     spans_dropped: int = 0
+    management_problem: str = ""  # why the management API does not tell anything
     end_to_end: Durations = NONE  # USSD, from the gateway's socket to the reply there, while this master runs
     hook_events_dropped: int = 0  # since this master's start: too many waited for on-event or on-fatal
     web: str = ""  # the dashboard's address; empty: there is none
@@ -265,6 +267,8 @@ def _warnings(snapshot: Snapshot) -> Iterator[str]:
             yield f"dead letters in {queue.name}: {queue.ready}; see richmond dead list"
     if snapshot.web_problem:
         yield snapshot.web_problem
+    if snapshot.management_problem:
+        yield f"{snapshot.management_problem}; Richmond goes on without it"
     if snapshot.log_lines_dropped:
         yield f"{snapshot.log_lines_dropped} log lines could not be written since the start; the log says why"
     if snapshot.hook_events_dropped:

@@ -256,3 +256,9 @@ def test_a_trace_is_a_table_of_what_followed_the_first_hop():
     assert first.endswith("+250.0 ms  sent")
     assert first.split()[2:] == ["ussd", "+0.0", "ms", "+1.5", "ms", "-", "-", "+250.0", "ms", "sent"]
     assert second.split()[2:] == ["sms", "-", "-", "-", "+0.0", "ms", "-"]
+
+
+def test_a_management_api_that_does_not_answer_is_a_warning_and_no_illness():
+    seen = snapshot(GOOD, management_problem="the management API at http://rabbit:15672 does not answer: refused")
+    assert status.healthy(seen)
+    assert "Richmond goes on without it" in " ".join(seen.warnings)
