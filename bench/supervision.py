@@ -4,7 +4,7 @@ Machines differ and are noisy, so all programs are measured in one run, in turns
 figures of different ones. Each runs in a scratch directory on free ports, beside a RabbitMQ node of the run's own, and
 nothing of it is left afterwards, nor after Ctrl-C.
 
-  python -m bench.supervision                                  everything, about 10 minutes
+  python -m bench.supervision                                  everything, about 12 minutes
   python -m bench.supervision --only crash --repeat 20         20 turns of 3 s of kill -9 each: enough for a p99
   python -m bench.supervision --only stopped --only master-killed --repeat 3 --json faults.json
   python -m bench.supervision --markdown crash.json faults.json   the table of earlier runs, for the documentation
@@ -29,7 +29,7 @@ from rich.console import Console
 
 from bench import supervision_report as report
 from bench.processes import Ended
-from bench.supervision_faults import ROWS, Record, World, kill_all, save
+from bench.supervision_faults import ROWS, Record, World, kill_all
 from bench.supervision_peers import Circus, Gunicorn, Supervisord
 from bench.supervision_program import Program
 from bench.supervision_richmond import Richmond
@@ -107,7 +107,7 @@ def main() -> None:
     except Ended as e:
         sys.exit(str(e))
     if o.json:
-        save(document, o.json)
+        o.json.write_text(json.dumps(document, indent=1) + "\n")
     report.show(document, Console(width=None if sys.stdout.isatty() else WIDTH))
 
 

@@ -7,7 +7,6 @@ never came.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -122,19 +121,19 @@ def master_killed(world: World) -> Iterator[Record]:
         program.signal(signal.SIGKILL)
         return {"gone_ms": _ms(began, observer.until_gone(family, NEVER_S))}
 
-    return world.each("master killed", lambda: Setup(workers=2), fault)
+    return world.each("master-killed", lambda: Setup(workers=2), fault)
 
 
 def sighup_broken(world: World) -> Iterator[Record]:
-    return world.each("SIGHUP, broken file", lambda: Setup(workers=2), lambda p: _reload(p, "SIGHUP", _break_file))
+    return world.each("sighup-broken", lambda: Setup(workers=2), lambda p: _reload(p, "SIGHUP", _break_file))
 
 
 def verb_broken(world: World) -> Iterator[Record]:
-    return world.each("verb, broken file", lambda: Setup(workers=2), lambda p: _reload(p, p.reloads_file, _break_file))
+    return world.each("verb-broken", lambda: Setup(workers=2), lambda p: _reload(p, p.reloads_file, _break_file))
 
 
 def verb_broken_code(world: World) -> Iterator[Record]:
-    return world.each("broken code", lambda: Setup(workers=2), lambda p: _reload(p, p.reloads_code, _break_code))
+    return world.each("broken-code", lambda: Setup(workers=2), lambda p: _reload(p, p.reloads_code, _break_code))
 
 
 def grow_by_file(world: World) -> Iterator[Record]:
@@ -142,19 +141,19 @@ def grow_by_file(world: World) -> Iterator[Record]:
         program.setup.workers = 3
         program.write()
 
-    return world.each("2 to 3, file", lambda: Setup(workers=2), lambda p: _grow(p, p.reloads_file or "SIGHUP", three))
+    return world.each("grow-file", lambda: Setup(workers=2), lambda p: _grow(p, p.reloads_file or "SIGHUP", three))
 
 
 def grow_by_verb(world: World) -> Iterator[Record]:
-    return world.each("2 to 3, verb", lambda: Setup(workers=2), lambda p: _grow(p, p.grows, lambda _: None))
+    return world.each("grow-verb", lambda: Setup(workers=2), lambda p: _grow(p, p.grows, lambda _: None))
 
 
 def dies_at_once(world: World) -> Iterator[Record]:
-    return world.each("dies at once", lambda: Setup(mode="dies at once"), _loop)
+    return world.each("dies-at-once", lambda: Setup(mode="dies at once"), _loop)
 
 
 def dies_slowly(world: World) -> Iterator[Record]:
-    return world.each("dies after 1.2 s", lambda: Setup(mode="dies after 1.2 s"), _loop)
+    return world.each("dies-slowly", lambda: Setup(mode="dies after 1.2 s"), _loop)
 
 
 def misspelt(world: World) -> Iterator[Record]:
@@ -167,7 +166,7 @@ def misspelt(world: World) -> Iterator[Record]:
         text = program.output.read_text().replace(wrong, "")
         return {"outcome": "refused" + (f", and names {right}" if right in text else "")}
 
-    return world.each("misspelt key", lambda: Setup(misspelt=True), fault)
+    return world.each("misspelt", lambda: Setup(misspelt=True), fault)
 
 
 def memory(world: World) -> Iterator[Record]:
@@ -296,7 +295,3 @@ def kill_all(directory: Path) -> None:
     while left := observer.inhabitants(directory):
         kill(left)
         observer.until_gone(left, NEVER_S)
-
-
-def save(document: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n")
