@@ -41,4 +41,9 @@ def command(ini: Path, opens: bool, only_token: bool) -> None:
     link = f"{snapshot.web}#token={found}"
     click.echo(found if only_token else link)
     if opens:
-        click.launch(link)
+        # Not the link itself: everybody on this host can read the arguments of a program.
+        page = settings.web.token_file.with_suffix(".html")
+        page.unlink(missing_ok=True)
+        page.touch(0o600)
+        page.write_text(f'<meta http-equiv="refresh" content="0; url={link}">\n')
+        click.launch(str(page))

@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 BEAT_S = 15.0  # so often a page hears from us at least
 MOST_EVENTS = 100
-MOST_PAGES = 100
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,8 +62,9 @@ class Live:
         return _encode({"step": history.STEP_S, "rows": list(self._history.rows), "marks": list(self._history.marks)})
 
     def open(self) -> Iterator[bytes]:
-        if len(self._pages) >= MOST_PAGES:
-            raise NotRunning(f"{MOST_PAGES} pages are open already; close one")
+        most = self._site.settings.web.max_clients // 2  # the others are for requests
+        if len(self._pages) >= most:
+            raise NotRunning(f"{most} dashboards are open already; close one, or raise [web] max-clients")
         bottle.response.content_type = "text/event-stream"
         bottle.response.set_header("Cache-Control", "no-store")
         bottle.response.set_header("X-Accel-Buffering", "no")  # nginx would keep it back

@@ -12,7 +12,7 @@ from typing import Any
 
 from richmond.supervisor.status import Queue, Slot, Snapshot, WorkerClass, takes
 
-_DIGITS = re.compile(r"\d{7,}")  # may be a number
+_DIGITS = re.compile(r"\d{8,}")  # may be a number; a pid has seven at most
 _TRACEBACK_LINES = 20  # its end
 _STEP_S = 1.0  # of a slot's `since`, which is computed from an age: it must not flicker
 
