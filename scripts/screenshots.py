@@ -48,10 +48,9 @@ workers = 2
 class = shop.VoteWorker
 short-codes = 31022
 workers = 1
-[worker:EchoWorker]
-workers = 2
 """
 SHOP = """
+import random
 import time
 from richmond.workers.sms import SMSWorker
 from richmond.workers.ussd import SessionType, USSDWorker
@@ -102,10 +101,12 @@ class Story:
             self._play("--ussd", "12", "--code", "*120*321#", seconds=self._seconds + DEADLINE_S)
             self._play("--ussd", "4", "--code", "*120*77#", seconds=self._seconds * 0.4)
             self._play("--sms", "2", "--to", "31022", "--text", "VOTE cats", seconds=self._seconds + DEADLINE_S)
-            self._until(begin + self._seconds * 0.3)
-            self._play("--ussd", "70", "--code", "*120*321#", seconds=self._seconds * 0.25)  # more workers, for a while
-            self._until(begin + self._seconds * 0.45)
+            self._until(begin + self._seconds * 0.2)
+            self._play("--ussd", "70", "--code", "*120*321#", seconds=self._seconds * 0.2)  # more workers, for a while
+            self._until(begin + self._seconds * 0.5)
             os.kill(self._victim(), signal.SIGKILL)
+            self._until(begin + self._seconds * 0.8)
+            self._play("--ussd", "50", "--code", "*120*321#", seconds=self._seconds)
             self._until(begin + self._seconds)
             yield address
         finally:
@@ -192,6 +193,7 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("Chromium is missing. As root: scripts/install-chromium.sh")
+    expect.set_options(timeout=DEADLINE_S * 1000)
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with (
         tempfile.TemporaryDirectory(prefix="richmond-") as directory,

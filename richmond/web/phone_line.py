@@ -57,7 +57,7 @@ class PhoneLine:
     def close(self) -> None:
         self._reader.kill()
         self._gone(ControlError("the telephone has been hung up"))
-        self._line.__exit__()
+        self._line.close()
 
     def ask(self, data: bytes) -> wire.Event:
         """Hand on the request of a page; its answer, `wire.Error` too. UsageError: telephones may not say that."""
