@@ -184,7 +184,7 @@ def reload_with_new_code(world: World, draw: Random) -> None:
         world.richmond.run("reload")
 
 
-@fault("ini", repeats=False)
+@fault("master", repeats=False)  # one that starts meanwhile would not
 def a_bad_ini(world: World, draw: Random) -> None:
     bad = draw.choice(["[worker:Answerer\n", "[worker:Other]\nworkres = 2\n", "[worker:Other]\nworkers = many\n"])
     with world.changing:
