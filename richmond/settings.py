@@ -181,7 +181,7 @@ class WorkerSettings:
     drain_target_s: float
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # the class's own keys
-    scale_down_s: float = 60.0  # how long the load must have been lower before workers go
+    scale_down_s: float = 10.0  # how long the load must have been lower before workers go
     short_codes: tuple[str, ...] = ()  # destinations of premium SMS
     keywords: tuple[str, ...] = ()  # first words of SMS, upper case; with short_codes, both must match
     sms: bool = False  # takes the SMS that no other class wants
@@ -204,7 +204,7 @@ class WorkerSettings:
     environment_file: EnvironmentFile | None = None  # `environment` comes before it
     on_fatal: str = "none"  # or exit: the master ends; or a command that gets the event
     weight: int = 1  # of its share of max-workers, where that is too little for all
-    target_utilisation: float = 0.7  # of a worker's time that handlers may take in the long run
+    target_utilisation: float = 0.85  # of a worker's time that handlers may take in the long run
 
     @property
     def is_default(self) -> bool:

@@ -25,9 +25,10 @@ ERLANG_MOST = 200  # busy workers: among more, chance is evened out
 DRAIN_SHARE = 0.5  # of the drain target is there for a backlog: it has waited before it was seen
 CALM_SHARE = 0.25  # of the drain target: a backlog that is gone by then is chance, and no reason to grow
 WINDOW_LOOKS = 20  # at the load within the window, at least
+SLEEP = 3  # times scale_down_s without a message, until a class that may run no worker runs none
 SOON = 6  # times scale_down_s
 WINDOW_LONGEST = 12  # times scale_down_s, where the load makes it flap
-MEMORY_S = 120.0  # how long it is remembered that growing did not help, and that a message came
+MEMORY_S = 120.0  # how long it is remembered that growing did not help
 BUSY = 0.9  # utilisation of workers who cannot do more
 VAIN_GROWTH = 0.2  # more workers at least, to judge by
 VAIN_SHARE = 0.25  # of what they should do more, or growing was in vain
@@ -99,13 +100,16 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
     load = l.load(samples, last)
     steady = _steady(spec, load)
     backlog = _backlog(spec, newest, load, held)
-    raw = max(steady, ceil(backlog - 1e-9), _awake(spec, samples))
+    raw = max(steady, ceil(backlog - 1e-9))
     window_s = _window_s(spec, samples)
     figures = Figures(
         newest.ready, newest.unacked, load.arrivals_per_s, load.message_s, l.utilisation(samples[-2], newest),
         l.share(newest), max(load.workers / spec.target_utilisation, backlog), min(raw, spec.max), window_s,
     )  # fmt: skip
     told = f"{newest.ready} waiting, {load.arrivals_per_s:.1f}/s, {_duration(load.message_s)} each"
+    idle_s = max(SLEEP * spec.scale_down_s, window_s)
+    if held and spec.min == 0 and _idle(samples, newest.at - idle_s):
+        return Decision(0, f"{told}: nothing came for {idle_s:g} s", figures)
     if raw > held and (backlog > held or _too_few(spec, load, held)):
         target, limits = _grow(spec, samples, held, raw, load)
         why = "; ".join([f"{told}: {raw} needed", *limits])
@@ -116,7 +120,7 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
     lately = _lately(spec, samples, newest.at - window_s, most)
     if lately is None:
         return Decision(held, f"{told}: {raw} needed, not yet for {window_s:g} s", figures)
-    lately = max(lately, raw, ceil(_backlog(spec, newest, load, 0)))
+    lately = max(lately, raw, 1, ceil(_backlog(spec, newest, load, 0)))
     figures = replace(figures, lately=lately)
     if lately == held - 1 and _grew(samples, newest.at - window_s):
         return Decision(held, f"{told}: {raw} needed, but it has grown within {window_s:g} s", figures)
@@ -181,11 +185,11 @@ def _too_few(spec: ScalingSpec, load: Load, held: int) -> bool:
     return load.workers / spec.target_utilisation > held * (1 + DEAD_BAND) or _late(spec, load, held) > LATE_BAND * LATE
 
 
-def _awake(spec: ScalingSpec, samples: Sequence[Sample]) -> int:
-    """A class that may run no worker keeps one for as long as messages have come lately."""
-    first, newest = samples[0], samples[-1]
-    waits = newest.ready > 0 and l.share(newest) > 0
-    return int(spec.max > 0 and (newest.handled > first.handled or newest.unacked > 0 or waits))
+def _idle(samples: Sequence[Sample], since: float) -> bool:
+    """Nothing has come, and nothing has been in hand."""
+    last = samples[-1]
+    lately = [s for s in samples if s.at >= since]
+    return samples[0].at <= since and not any(s.ready or s.unacked or s.handled != last.handled for s in lately)
 
 
 def _window_s(spec: ScalingSpec, samples: Sequence[Sample]) -> float:

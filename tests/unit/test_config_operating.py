@@ -77,7 +77,7 @@ def test_a_command_has_parts(command, parts):
 
 def test_how_a_class_scales_has_defaults_and_bounds(load):
     worker = load().workers[0]
-    assert (worker.weight, worker.target_utilisation, worker.drain_target_s) == (1, 0.7, 5)
+    assert (worker.weight, worker.target_utilisation, worker.drain_target_s) == (1, 0.85, 5)
     worker = load(worker="weight = 3\ntarget-utilisation = 0.5\nmin = 0\nmax = 4").workers[0]
     assert (worker.weight, worker.target_utilisation, worker.min, worker.max, worker.workers) == (3, 0.5, 0, 4, 1)
 
