@@ -117,7 +117,7 @@ def reality(trace: Trace, node: PrivateNode) -> Run:
         lost = len(trace.loads[0].arrivals) - len(waits)  # not begun yet at the end: they have waited until then
         waits += tuple(trace.seconds - at for at in trace.loads[0].arrivals[-lost:]) if lost else ()
         seconds = sum(look.workers for look in looks) * trace.seconds / len(looks)
-        return Run((waits,), seconds, (tuple(changes(log, began)),), tuple(looks))
+        return Run((waits,), seconds, (tuple(changes(log, began)),), tuple(looks), (looks[-1].workers,))
 
 
 def publish(trace: Trace, amqp: AmqpSettings, began: float) -> None:

@@ -56,3 +56,23 @@ def test_a_class_that_is_not_there_is_said_with_those_that_are(load):
     answer = why.answer(Play(load()).fleet, "Nobody", 0.0)
     assert (answer["ok"], answer["usage"]) == (False, True)
     assert "EchoWorker, FooBarWorker" in answer["error"]
+
+
+def test_the_figures_behind_the_target_are_said(load):
+    play = Play(load())
+    play.up()
+    busy(play, 30)
+    text = said(play)
+    target = play.fleet.classes["EchoWorker"].target
+    assert text.startswith(f"EchoWorker: {target} workers, because: {play.fleet.classes['EchoWorker'].reason}\n")
+    for words in (
+        f"{target} run; the queue has 9 consumers in all",
+        " messages/s, 200.0 ms in the handler for each",
+        "2 in hand",
+        f"(target-utilisation = {play.fleet.classes['EchoWorker'].spec.target_utilisation:g})",
+        "drain-target = 5 s",
+        f"wanted    {target}, within min = 1 and max = 8",
+        f"all       {target + 1} of max-workers = 20; weight = 1",
+        " s old",
+    ):
+        assert words in text, text
