@@ -28,6 +28,7 @@ def parts(snapshot: Snapshot, now: float, mask: Callable[[str], str]) -> dict[st
     def clean(text: str) -> str:
         return masked(text, mask)
 
+    own = {snapshot.simulator: "simulator", snapshot.private_node: "private node", "": ""}
     found: dict[str, Any] = {
         "overview": {
             "version": snapshot.version,
@@ -36,11 +37,11 @@ def parts(snapshot: Snapshot, now: float, mask: Callable[[str], str]) -> dict[st
             "phase": snapshot.phase,
             "started": round(snapshot.started),
             "simulator": bool(snapshot.simulator),
-            "private_node": bool(snapshot.private_node),
             "links": [
                 {
                     "name": link.name,
                     "address": link.address,
+                    "own": own.get(link.address, ""),
                     "state": link.state,
                     "since": round(link.since),
                     "error": clean(link.last_error),

@@ -30,7 +30,7 @@ export class Classes {
       h("ol", { class: "slots", "aria-label": `Slots of ${name}` }),
       h("p", { class: "slot-facts" }),
       h("p", { class: "wrong", hidden: true }),
-      h("pre", { hidden: true, tabindex: "0", "aria-label": `Traceback of ${name}` }),
+      h("details", { hidden: true }, h("summary", {}, "Traceback"), h("pre", { tabindex: "0", "aria-label": `Traceback of ${name}` })),
       h("dl", { class: "facts" }),
       h("div", { class: "actions", role: "group", "aria-label": `What can be done with ${name}` },
         h("button", { type: "button", class: "step less", "aria-label": `One worker less of ${name}`, onclick: () => this.step(name, -1) }, "−"),
@@ -57,7 +57,7 @@ export class Classes {
     const wrong = cls.rolled_back ? `Rolled back, the old workers serve on: ${cls.rolled_back}` : failing ? `${failing.state}: ${failing.error}` : "";
     find(".wrong").hidden = !wrong;
     say(find(".wrong"), wrong);
-    find("pre").hidden = !cls.traceback;
+    find("details").hidden = !cls.traceback;
     say(find("pre"), cls.traceback);
     this.facts(find(".facts"), cls);
     keyed(find(".slots"), cls.slots, (slot) => slot.name, () => this.cell(card), (cell, slot) => this.slot(cell, slot));

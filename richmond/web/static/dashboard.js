@@ -12,7 +12,7 @@ const GOOD = ["up", "off"];
 const COMING = ["connecting", "logging-in", "starting"];
 const PLAIN = {
   up: "up", off: "off", connecting: "connecting", "logging-in": "logging in", starting: "starting", down: "down",
-  blocked: "blocked by RabbitMQ", backoff: "waits before it tries again", refused: "refused", "auth-failed": "login refused",
+  blocked: "blocked by RabbitMQ", backoff: "down, tries again", refused: "refused", "auth-failed": "login refused",
   "remote-logout": "pushed out by another login", stopped: "stopped", closed: "closed",
 };
 const STREAMS = { ussd: "USSD replies", sms: "SMS" };
@@ -97,13 +97,12 @@ function showVerdict({ problems, warnings, phase }) {
   keyed(at("troubles"), items, ([kind, text]) => kind + text, ([kind]) => h("p", { class: kind }), (p, [, text]) => say(p, text));
 }
 
-function showLinks({ links, private_node, simulator }) {
+function showLinks({ links }) {
   keyed(at("links"), links, (link) => link.name, () => h("article", { class: "link" },
-    h("h2"), h("span", { class: "where" }), h("span", { class: "state" }), h("p", { class: "why" })), (card, link) => {
-    const [title, where, state, why] = card.children;
-    const own = link.name === "rabbitmq" ? (private_node ? "private node" : "") : simulator ? "simulator" : "";
+    h("h2"), h("span", { class: "state" }), h("span", { class: "where" }), h("p", { class: "why" })), (card, link) => {
+    const [title, state, where, why] = card.children;
     say(title, link.name === "rabbitmq" ? "RabbitMQ" : link.name[0].toUpperCase() + link.name.slice(1));
-    say(where, [link.address, own].filter(Boolean).join(", "));
+    say(where, [link.address, link.own].filter(Boolean).join(", "));
     say(state, `${PLAIN[link.state] ?? link.state}`);
     mark(state, "title", `since ${moment(link.since)}`);
     const slow = link.throttled.map((t) => `${number(t.waiting)} ${STREAMS[t.kind]} wait: no more than ${t.rate} a second may go`);
