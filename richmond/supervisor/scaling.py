@@ -19,12 +19,14 @@ def sampled(fleet: Fleet, event: Sampled, now: float, _jitter: float) -> Result:
         spec = spec_of(fleet, cls)
         new = (event.samples[name],) if name in event.samples else ()
         horizon = now - policy.horizon_s(spec)
-        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), *new), woken=False)
+        cls = replace(cls, samples=(*(s for s in cls.samples if s.at >= horizon), *new))
         current = min(max(cls.target, spec.min), spec.max)  # a pin may be anywhere
         cls = replace(cls, decision=policy.decide(spec, cls.samples, current, now))
-        if cls.pin is None and cls.count(State.FATAL) == 0 and cls.decision is not None:
+        # The message that woke it came after the queue was looked at, maybe.
+        waits = cls.woken and cls.target > 0 and cls.decision is not None and cls.decision.target == 0
+        if cls.pin is None and cls.count(State.FATAL) == 0 and cls.decision is not None and not waits:
             cls = replace(cls, target=cls.decision.target, reason=cls.decision.reason)
-        fleet = fleet.put(cls)
+        fleet = fleet.put(replace(cls, woken=False))
     return retarget(before, fleet, now)
 
 

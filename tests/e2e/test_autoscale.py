@@ -38,7 +38,7 @@ def redelivered(richmond):
 
 
 def test_a_class_grows_with_its_backlog_sleeps_when_it_is_idle_and_is_woken_by_a_message(install):
-    richmond = install(workers=INI)
+    richmond = install(workers=f"{INI}[worker:SMSEchoWorker]\nsms = yes\nworkers = 0\nmin = 0\nmax = 1\n")
     (richmond.site / "slow.py").write_text(SLOW)
     richmond.start()
     assert not richmond.status().classes[0].slots
@@ -61,7 +61,9 @@ def test_a_class_grows_with_its_backlog_sleeps_when_it_is_idle_and_is_woken_by_a
     assert max(int(to) for _, to, _ in told) >= 4
     assert redelivered(richmond) == 0
     assert richmond.run("dial", "*120*663#", "0").returncode == 0
-    assert richmond.log_text().count("a message came") == 2
+    assert richmond.run("gateway", "sms", "27831112222", "hello").returncode == 0
+    richmond.wait("the SMS", lambda s: next(c for c in s.classes if c.name == "SMSEchoWorker").handled)
+    assert len(re.findall(r"SlowWorker: .*a message came", richmond.log_text())) == 2
 
 
 def test_who_leaves_under_load_leaves_nothing_to_be_delivered_again(install):

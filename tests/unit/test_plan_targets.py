@@ -137,6 +137,20 @@ def test_a_message_for_a_class_of_which_no_worker_runs_has_one_started(load):
     assert not play.send(f.Woken("EchoWorker"))
 
 
+def test_a_sample_that_was_taken_before_the_message_came_does_not_send_its_worker_away(load):
+    play = Play(load(IDLE))
+    idle = lambda: f.Sampled({"EchoWorker": policy.Sample(play.now, 0, 0, 0, 0.0, 0)})  # noqa: E731
+    for _ in range(60):
+        play.now += 2
+        play.send(idle())
+    play.send(f.Woken("EchoWorker"))
+    play.send(idle())
+    assert play.fleet.classes["EchoWorker"].target == 1
+    play.now += 2
+    play.send(idle())
+    assert play.fleet.classes["EchoWorker"].target == 0  # somebody else has taken it
+
+
 def test_what_the_operator_has_pinned_to_nothing_no_message_wakes(load):
     play = Play(load(IDLE))
     play.send(f.Scale(1, "EchoWorker", 0, False))
