@@ -83,18 +83,19 @@ def command(
 def _traces(names: Sequence[str], file: Path | None, handler_s: float, seed: int) -> tuple[list[Trace], bool]:
     from richmond.sim import traces
 
-    there = traces.builtin(seed)
     for name in names:
-        if name not in there and name != HOSTS:
-            raise UsageError(f"no trace {name}; there are: {', '.join([*there, HOSTS])}")
+        if name not in (*traces.NAMES, HOSTS):
+            raise UsageError(f"no trace {name}; there are: {', '.join([*traces.NAMES, HOSTS])}")
+    wanted = names or (() if file else (*traces.NAMES, HOSTS))
+    there = [traces.builtin(name, seed) for name in wanted if name != HOSTS]
     if file is None:
-        return [there[n] for n in names if n != HOSTS] if names else list(there.values()), not names or HOSTS in names
+        return there, HOSTS in wanted
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{file} cannot be read: {e}") from None
     recorded = traces.recorded(file.name, lines, handler_s, seed)
-    return [*(there[n] for n in names if n != HOSTS), recorded], HOSTS in names
+    return [*there, recorded], HOSTS in wanted
 
 
 def _studies(traces: Sequence[Trace], spec: ScalingSpec) -> Iterator[Study]:

@@ -50,11 +50,10 @@ class Trace:
     downstream: Downstream = Downstream()
 
 
-def builtin(seed: int) -> dict[str, Trace]:
-    """Every trace that needs no file."""
-    made = (_steady, _step, _ramp, _noise, _spikes, _broken, _bottleneck, _two_classes, _day)
-    traces = [make(random.Random(f"{seed} {make.__name__}")) for make in made]  # noqa: S311
-    return {trace.name: trace for trace in traces}
+def builtin(name: str, seed: int) -> Trace:
+    """One of NAMES."""
+    make = _MAKERS[name]
+    return make(random.Random(f"{seed} {make.__name__}"))  # noqa: S311
 
 
 def recorded(name: str, lines: Iterable[str], handler_s: float, seed: int) -> Trace:
@@ -175,3 +174,17 @@ def interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return points[-1][1]
+
+
+_MAKERS = {
+    "steady": _steady,
+    "step": _step,
+    "ramp": _ramp,
+    "noise": _noise,
+    "spikes": _spikes,
+    "slow": _broken,
+    "bottleneck": _bottleneck,
+    "classes": _two_classes,
+    "day": _day,
+}
+NAMES = tuple(_MAKERS)
