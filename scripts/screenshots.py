@@ -175,7 +175,7 @@ def telephone(page: Page, address: str) -> None:
 
 def picture(browser: Browser, take: Any, address: str, width: str, scheme: Any, path: Path) -> None:
     page = browser.new_page(viewport=WIDTHS[width], color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(DEADLINE_S * 2000)  # a busy machine paints slowly
     take(page, address)
     page.screenshot(path=path, full_page=True)
     page.close()
