@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain
 
-import bottle
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -26,8 +25,6 @@ from richmond.durations import BOUNDS, Durations
 from richmond.supervisor.lifecycle import State
 from richmond.supervisor.status import Snapshot, WorkerClass
 from richmond.web.happened import DIRECTIONS, RESTARTS, Happened
-from richmond.web.recent import Recent
-from richmond.web.site import Site
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 
@@ -314,14 +311,7 @@ def registry(snapshot: Callable[[], Snapshot], happened: Happened) -> CollectorR
     return found
 
 
-def routes(app: bottle.Bottle, site: Site) -> None:
-    happened = Happened()
-    site.feed.listeners.append(happened.on_event)
-    ours = registry(Recent(site.snapshot), happened)
-
-    def metrics() -> bytes:
-        encode, content_type = choose_encoder(bottle.request.headers.get("Accept", ""))
-        bottle.response.content_type = content_type
-        return encode(ours)
-
-    app.get("/metrics", callback=metrics)
+def encoded(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """And its content type, as the HTTP header `accept` wants it."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -19,7 +19,7 @@ from richmond.supervisor import protocol
 from richmond.supervisor.event_feed import EventFeed
 from richmond.supervisor.fleet import Fleet
 from richmond.supervisor.report import Reporter
-from richmond.web import actions, dead_letters, guard, health, live, metrics, pages, phone, token
+from richmond.web import actions, dead_letters, guard, health, live, pages, phone, scrape, token
 from richmond.web.http import Server
 from richmond.web.site import Answer, Site
 
@@ -32,7 +32,7 @@ PAGES: tuple[Callable[[bottle.Bottle, Site], None], ...] = (
     live.routes,
     actions.routes,
     dead_letters.routes,
-    metrics.routes,
+    scrape.routes,
     health.routes,
 )
 
