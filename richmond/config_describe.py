@@ -21,7 +21,7 @@ def describe(settings: Settings) -> str:
     parts = [f"# Effective settings of {settings.path}\n"]
     parts.append(_section("richmond", settings.richmond))
     parts += [_section(account.section, account) for account in settings.accounts]
-    parts += [_section(name, getattr(settings, name)) for name in ("amqp", "rabbitmq", "simulator", "otel")]
+    parts += [_section(name, getattr(settings, name)) for name in ("amqp", "rabbitmq", "simulator", "web", "otel")]
     parts += [_worker(worker) for worker in settings.workers]
     return "\n".join(parts)
 

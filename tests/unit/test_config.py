@@ -459,6 +459,8 @@ def test_the_effective_settings_are_an_ini_without_secrets(ini, tmp_path):
     assert "s3cret" not in text
     assert "password = ********" in text
     assert "DB_PASSWORD = ********" in text
+    for field in fields(loaded):
+        assert f"[{field.name}]" in text or field.name in ("path", "accounts", "workers"), "every section is shown"
     again = ini(text)
     assert again.workers[0].codes == ("*1#", "*2#")
     assert [account.name for account in again.accounts] == ["default", "b"]
