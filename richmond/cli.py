@@ -16,11 +16,10 @@ from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli
 from richmond.errors import ConfigError, ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
+from richmond.supervisor.protocol import CALL_TIMEOUT_S, WAIT_TIMEOUT_S
 from richmond.supervisor.status import from_dict, healthy
 
-CALL_TIMEOUT_S = 10.0
 STATUS_TIMEOUT_S = 5.0
-WAIT_TIMEOUT_S = 600.0
 UNHEALTHY = 150  # LSB leaves 150 to 199 to the application
 DEAD_WITH_PID_FILE = 1
 _TAKES_OVER = "richmond start takes over what is left, richmond stop ends it"

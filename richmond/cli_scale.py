@@ -11,10 +11,8 @@ import msgspec
 
 from richmond.errors import UsageError
 from richmond.supervisor import protocol
+from richmond.supervisor.protocol import CALL_TIMEOUT_S, WAIT_TIMEOUT_S
 from richmond.supervisor.why import Load, Why
-
-CALL_TIMEOUT_S = 10.0
-WAIT_TIMEOUT_S = 600.0
 
 
 def run(ini: Path, worker: str, count: str | None, *, wait: bool, why: bool, as_json: bool) -> None:

@@ -22,6 +22,8 @@ import msgspec
 
 from richmond.errors import UsageError
 
+CALL_TIMEOUT_S = 10.0  # until an answer that waits for nothing
+WAIT_TIMEOUT_S = 600.0  # with "wait"
 MAX_LINE_BYTES = 64 * 1024  # of a request; an answer may be longer
 
 

@@ -240,6 +240,14 @@ def healthy(snapshot: Snapshot) -> bool:
     return not snapshot.problems
 
 
+def link_problem(link: Link) -> str:
+    """What is wrong with it; empty: nothing."""
+    if link.state not in _GOOD_LINKS:
+        why = f": {link.last_error}" if link.last_error else ""
+        return f"{link.name} {link.address} is {link.state}{why}"
+    return f"{link.name} {link.address} is not read: {link.unread}" if link.unread else ""
+
+
 def _problems(snapshot: Snapshot) -> Iterator[str]:
     """What an operator who is woken at night has to know first."""
     if snapshot.phase != "running":
@@ -248,11 +256,8 @@ def _problems(snapshot: Snapshot) -> Iterator[str]:
         yield snapshot.private_node_problem
     if not snapshot.phase.startswith("starting"):
         for link in snapshot.links:
-            if link.state not in _GOOD_LINKS:
-                why = f": {link.last_error}" if link.last_error else ""
-                yield f"{link.name} {link.address} is {link.state}{why}"
-            elif link.unread:
-                yield f"{link.name} {link.address} is not read: {link.unread}; make room on the disk"
+            if problem := link_problem(link):
+                yield problem if link.state not in _GOOD_LINKS else f"{problem}; make room on the disk"
         yield from _silence(snapshot)
         for cls in snapshot.classes:
             yield from _problems_of(cls)

@@ -10,12 +10,11 @@ from typing import Any
 
 import bottle
 
-from richmond.supervisor.status import Snapshot, WorkerClass
+from richmond.supervisor.status import Snapshot, WorkerClass, link_problem
 from richmond.web.recent import Recent
 from richmond.web.site import Site
 
 PATIENCE_S = 2.0  # for the loop to come by
-_LINKS = ("up", "off")
 
 
 def unready(snapshot: Snapshot) -> list[str]:
@@ -31,11 +30,7 @@ def report(reasons: list[str]) -> tuple[int, dict[str, Any]]:
 def _reasons(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.phase != "running":
         yield f"richmond is {snapshot.phase}"
-    for link in snapshot.links:
-        if link.state not in _LINKS:
-            yield f"{link.name} {link.address} is {link.state}{f': {link.last_error}' if link.last_error else ''}"
-        elif link.unread:
-            yield f"{link.name} {link.address} is not read: {link.unread}"
+    yield from filter(None, map(link_problem, snapshot.links))
     consumers = {queue.name: queue.consumers for queue in snapshot.queues}
     for cls in snapshot.classes:
         if why := _missing(cls, consumers.get(cls.queue)):

@@ -22,6 +22,7 @@ from richmond import log as texts
 from richmond.durations import NONE
 from richmond.errors import NotRunning
 from richmond.supervisor import events
+from richmond.supervisor.lifecycle import State
 from richmond.web import history, state
 from richmond.web.history import History
 from richmond.web.site import Site
@@ -170,7 +171,7 @@ class Live:
             counters.get("sent", 0) + counters.get("sms-sent", 0),
             waited.counts,
             {name: depths.get(cls.spec.queue) for name, cls in fleet.classes.items()},
-            {name: sum(str(slot.state) == "RUNNING" for slot in cls.slots) for name, cls in fleet.classes.items()},
+            {name: cls.count(State.RUNNING) for name, cls in fleet.classes.items()},
         )
 
 

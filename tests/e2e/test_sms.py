@@ -8,6 +8,7 @@ import signal
 import pytest
 from broker_host import Proxy
 from installation import until
+from nodes import Through
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -202,18 +203,6 @@ def test_a_throttle_that_bites_is_seen_in_status_and_holds_no_ussd_up(shop):
     assert shop.richmond.run("reload").returncode == 0
     texts = [line.split()[-1] for line in shop.inbox(20)]
     assert texts == [str(number) for number in range(20)], "in order"
-
-
-class Through:
-    """A node, by way of a proxy."""
-
-    def __init__(self, node, proxy):
-        self._node = node
-        self.proxy = proxy
-        self.port = proxy.port
-
-    def __getattr__(self, name):
-        return getattr(self._node, name)
 
 
 @pytest.fixture
