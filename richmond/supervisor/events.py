@@ -156,6 +156,11 @@ def _slots(name: str, old: tuple[Slot, ...], new: tuple[Slot, ...]) -> Iterator[
         if now.doomed and not (was and was.doomed) and now.state in (State.RUNNING, State.STARTING):
             text = f"{key} (pid {now.pid}): {now.doomed}; it is ended"
             yield Event(kind="hung", level="warning", text=text, worker=name, slot=key, pid=now.pid, reason=now.doomed)
+        if was and was.state is now.state is State.STOPPING and now.doomed and not was.doomed:
+            text = f"{key} (pid {now.pid}) is killed while it drains: {now.doomed}"
+            yield Event(
+                kind="recycled", level="warning", text=text, worker=name, slot=key, pid=now.pid, reason=now.doomed
+            )
         if now.leaving and not (was and was.leaving):
             text = f"{key} (pid {now.pid}) is to be replaced: {now.leaving}"
             yield Event(

@@ -263,6 +263,13 @@ def _recycle(slot: Slot, event: Event, now: float, rules: Rules, _jitter: float)
     return _to(leaving, State.STOPPING, now, due), [Kill(slot.name, slot.pid, event.signal)]
 
 
+def _kill_draining(slot: Slot, event: Event, now: float, _rules: Rules, _jitter: float) -> Result:
+    assert isinstance(event, Recycle)
+    if slot.doomed or slot.pid is None or event.signal != signal.SIGKILL:
+        return slot, []
+    return replace(slot, doomed=event.why, due=now + KILL_AGAIN_S), [Kill(slot.name, slot.pid, event.signal)]
+
+
 def _gone(slot: Slot, _event: Event, now: float, rules: Rules, _jitter: float) -> Result:
     return _to(replace(slot, pid=None), State.STOPPED, now), []
 
@@ -296,6 +303,7 @@ _TABLE: dict[tuple[State, type], Callable[[Slot, Event, float, Rules, float], Re
     (State.STOPPING, SpawnFailed): _gone,
     (State.STOPPING, Exited): _gone,
     (State.STOPPING, Orphaned): _gone,
+    (State.STOPPING, Recycle): _kill_draining,
     (State.STOPPING, Due): _kill,
     (State.STOPPING, KillNow): _kill,
 }

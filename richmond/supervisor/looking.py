@@ -32,7 +32,11 @@ def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
     due = now + min(LOOK_S, shortest_s / 2)
     idle: dict[str, liveness.Idle] = {}
     for cls in list(fleet.classes.values()):
-        seen = [(slot, look) for slot in cls.slots if (look := _current(slot, event.looks.get(slot.name))) is not None]
+        for slot, look in _seen(cls, State.STOPPING, event):
+            if why := recycling.too_big(look, cls.spec):
+                cls, more = move(cls, slot, lifecycle.Recycle(why, signal.SIGKILL), now, jitter)
+                actions += more
+        seen = _seen(cls, State.RUNNING, event)
         for slot, look in seen:
             if (since := liveness.idle(look, fleet.idle.get(slot.name), now)) is not None:
                 idle[slot.name] = since
@@ -50,10 +54,11 @@ def looked(fleet: Fleet, event: Looked, now: float, jitter: float) -> Result:
     return replace(fleet, idle=idle, look_due=max(due, now + LOOK_AGAIN_S)), actions
 
 
-def _current(slot: Slot, look: Look | None) -> Look | None:
-    """`look`, if it is one at the process that the slot has now, and that one is to be judged."""
-    fits = look is not None and look.pid == slot.pid and slot.state is State.RUNNING and not slot.doomed
-    return look if fits else None
+def _seen(cls: WorkerClass, state: State, event: Looked) -> list[tuple[Slot, Look]]:
+    """Those in `state` of whom there is a look at the process that they have now, and who are to be judged."""
+    slots = (slot for slot in cls.slots if slot.state is state and not slot.doomed)
+    looks = ((slot, event.looks.get(slot.name)) for slot in slots)
+    return [(slot, look) for slot, look in looks if look is not None and look.pid == slot.pid]
 
 
 def _recycle_one(

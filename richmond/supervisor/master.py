@@ -207,7 +207,7 @@ class Master:
     def _next(self) -> Any:
         now, look_due = time.monotonic(), self._fleet.look_due
         if look_due is not None and look_due <= now:
-            slots = (s for c in self._fleet.classes.values() for s in c.slots if s.state is State.RUNNING)
+            slots = (s for c in self._fleet.classes.values() for s in c.slots)
             return f.Looked(watch.look(self._board, slots))
         dues = [d for d in (plan.deadline(self._fleet), self._drain_deadline, look_due) if d is not None]
         timeout = max(0.0, min(dues) - now) if dues else None

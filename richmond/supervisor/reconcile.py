@@ -106,7 +106,7 @@ def move(
             actions.append(Spawn(slot.name, slot.row, slot.generation, cls.spec))
         else:
             actions.append(Kill(slot.name, todo.pid, todo.signal))
-    if after.state is not slot.state or isinstance(event, lifecycle.Exited | lifecycle.Hung):
+    if after.state is not slot.state or isinstance(event, lifecycle.Exited | lifecycle.Hung | lifecycle.Recycle):
         actions.append(_story(slot, after, event))
     slots = tuple(after if s.name == slot.name else s for s in cls.slots)
     return replace(cls, slots=tuple(s for s in slots if s.state is not State.STOPPED)), actions
@@ -117,6 +117,8 @@ def _story(before: Slot, after: Slot, event: lifecycle.Event) -> Log:
     text = f"{before.name} {f'(pid {pid}) ' if pid else ''}{before.state} -> {after.state}"
     if isinstance(event, lifecycle.Hung):
         return Log("warning", f"{before.name} (pid {pid}) {before.state}: {event.why}; it is ended")
+    if isinstance(event, lifecycle.Recycle) and before.state is State.STOPPING:
+        return Log("warning", f"{before.name} (pid {pid}) {before.state}: {after.doomed}; it is killed")
     if not isinstance(event, lifecycle.Exited | lifecycle.SpawnFailed):
         if after.state is State.STOPPING and after.leaving:
             return Log("warning" if after.doomed else "info", f"{text}: {after.leaving}")

@@ -63,22 +63,52 @@ def test_all_are_replaced_one_at_a_time_and_every_reply_comes(leaking, limits, w
     assert f"{why}\n" in richmond.log_text()
 
 
-def test_one_that_leaks_to_the_soft_limit_is_replaced_and_to_the_hard_limit_killed(leaking):
-    richmond = leaking("max-memory = 100M\nmax-memory-hard = 300M\n")
+def test_one_that_leaks_to_the_soft_limit_is_replaced(leaking):
+    richmond = leaking("max-memory = 100M\n")
     with Phones(richmond, code="*120*0#") as phones:
         before = pids(richmond)
         assert "from" in richmond.run("dial", "*120*100#").stdout
         soft = richmond.wait("a successor", lambda s: s.classes[0].recycled == 1 and settled(s)).classes[0]
         assert "MB of memory (max-memory = 100M)" in soft.last_recycled
+        assert [slot.crashes for slot in soft.slots] == [0, 0]
         assert len(pids(richmond) & before) == 1
-
-        # It is looked at in less than its task-timeout, while the message is in hand or not.
-        richmond.run("dial", "*120*400#", "--timeout", "5")
-        hard = richmond.wait("another successor", lambda s: s.classes[0].recycled >= 2 and settled(s)).classes[0]
-        assert [slot.crashes for slot in hard.slots] == [0, 0]
-        until("the kill to be told", lambda: "RUNNING -> STOPPING: 4" in richmond.log_text())
-        assert "(max-memory-hard = 300M)" in richmond.log_text()
         phones.wait("a conversation", bool)
+
+
+# Has 150 MB in hand until it is told to go on, then 450 MB.
+GROWING = """
+import time
+from pathlib import Path
+from richmond.workers.ussd import USSDWorker
+
+class Growing(USSDWorker):
+    def new_ussd_session(self, msisdn, message):
+        go_on = Path(__file__).with_name("go-on")
+        if go_on.exists():
+            self.reply(msisdn, "small today")
+            return
+        kept = [b"x" * (150 << 20)]
+        while not go_on.exists():
+            time.sleep(0.01)
+        kept.append(b"x" * (300 << 20))
+        time.sleep(60)
+"""
+BOTH = "max-memory = 100M\nmax-memory-hard = 300M\nliveness-interval = 0.5\nstop-timeout = 60\n"
+
+
+def test_one_that_grows_to_the_hard_limit_while_it_drains_is_killed_and_its_message_is_answered(install):
+    richmond = install(workers=f"[worker:Growing]\nclass = growing.Growing\napology = sorry\n{BOTH}")
+    (richmond.site / "growing.py").write_text(GROWING)
+    richmond.start()
+    (old,) = pids(richmond)
+    telephone = richmond.launch("dial", "*120*1#", "--timeout", "50")
+    until("it to drain", lambda: f"(pid {old}) RUNNING -> STOPPING:" in richmond.log_text())
+    (richmond.site / "go-on").touch()
+    until("the kill to be told", lambda: "(max-memory-hard = 300M); it is killed" in richmond.log_text())
+    assert telephone.wait(60) == 0
+    assert "small today" in (richmond.directory / "dial.out").read_text()
+    cls = richmond.wait("the successor", settled).classes[0]
+    assert ([slot.crashes for slot in cls.slots], cls.recycled) == ([0], 1)
 
 
 BOMB = """

@@ -11,6 +11,7 @@ from richmond.supervisor import events, jobs, plan
 from richmond.supervisor import fleet as f
 from richmond.supervisor.events import Bursts, LinkLook, links
 from richmond.supervisor.lifecycle import State
+from richmond.supervisor.liveness import Look
 
 
 class Watched(Play):
@@ -302,3 +303,14 @@ def test_an_event_has_one_line_of_text():
     line = events.to_text(event)
     assert line.endswith(" ERROR   reload       not reloaded: a; b")
     assert "\n" not in line
+
+
+def test_one_that_grows_to_the_hard_limit_while_it_drains_is_told(load):
+    play = Watched(load(INI.replace("max = 8", "max = 8\nmax-memory-hard = 1M")))
+    play.up()
+    slot = play.slots("EchoWorker")[1]
+    play.send(f.Scale(1, "EchoWorker", 1, False))
+    play.told()
+    play.send(f.Looked({slot.name: Look(slot.pid, 0.0, None, 0, False, 2 << 20)}))
+    text = "is killed while it drains: 2 MB of memory (max-memory-hard = 1M)"
+    assert play.told() == [("recycled", f"EchoWorker:1 (pid {slot.pid}) {text}")]

@@ -161,6 +161,32 @@ def test_at_the_hard_limit_it_is_killed_and_started_anew_and_that_is_no_crash(pl
     assert play.fleet.classes["EchoWorker"].recycled == 1
 
 
+@pytest.mark.parametrize("end", ["a fresh one takes its place", "it is not wanted any more"])
+def test_at_the_hard_limit_it_is_killed_while_it_drains_too(play, end):
+    old = play.slots("EchoWorker")[1]
+    if end == "it is not wanted any more":
+        play.send(f.Scale(1, "EchoWorker", 1, False))
+    else:
+        looked(play, _1=look(memory=150 * MB))
+        play.fork_all()
+        new = play.slots("EchoWorker")[2]
+        play.send(jobs.Ready(new.name, new.pid))
+    assert terms(play) == [(old.name, old.pid, signal.SIGTERM)]
+    recycled = play.fleet.classes["EchoWorker"].recycled
+    assert not looked(play, _1=look(memory=199 * MB, began=play.now - 60))
+    (line,) = [a for a in looked(play, _1=look(memory=200 * MB)) if isinstance(a, f.Log)]
+    assert line.level == "warning"
+    assert line.text.endswith("STOPPING: 200 MB of memory (max-memory-hard = 200M); it is killed")
+    assert terms(play) == [(old.name, old.pid, signal.SIGKILL)]
+    assert next(s for s in play.slots("EchoWorker") if s.pid == old.pid).doomed  # its message has killed a worker
+    assert not looked(play, _1=look(memory=300 * MB))
+    play.send(jobs.Exited(old.name, old.pid, signal=signal.SIGKILL))
+    play.up()
+    assert old.pid not in {s.pid for s in play.slots("EchoWorker")}
+    assert [s.crashes for s in play.slots("EchoWorker")] == [0] * len(play.slots("EchoWorker"))
+    assert play.fleet.classes["EchoWorker"].recycled == recycled
+
+
 def test_a_successor_that_does_not_come_up_leaves_the_old_one_serving(play):
     old = play.slots("EchoWorker")[0]
     looked(play, _0=look(done=1000))
