@@ -46,9 +46,13 @@ class Reached:
 
 
 def import_problems(settings: Settings) -> list[str]:
-    """One line for each worker class that cannot be imported, as its workers would; in the order of the ini."""
+    """One line for each worker class that cannot be imported, as its workers would; in the order of the ini.
+
+    One with `max = 0` is not: its queue is for a program that is none of ours.
+    """
+    ours = [worker for worker in settings.workers if worker.max]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda worker: _import(settings, worker), settings.workers)
+        found = pool.map(lambda worker: _import(settings, worker), ours)
         return [problem for problem in found if problem]
 
 

@@ -248,6 +248,11 @@ class Settings:
             a.name: (a.username or a.name, a.password or self.simulator.password) for a in others if not a.host
         }
 
+    def simulated_encodings(self) -> dict[str, str]:
+        """User at the simulator -> encoding of its texts."""
+        users = self.simulated()
+        return {users[a.name][0]: a.encoding for a in self.accounts if a.name in users}
+
 
 def send_suffixes(account: str) -> tuple[str, str]:
     """What an account's two send queues, for USSD and for all else, add to the names in [amqp]."""

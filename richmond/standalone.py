@@ -70,7 +70,12 @@ def run_simulator(settings: Settings) -> int:
 
     _log_to(settings, "simulator")
     _make(settings.simulator.socket.parent, "socket in [simulator]", settings)
-    simulator = Simulator(settings.simulator, accounts=dict(settings.simulated().values()) or None)
+    simulator = Simulator(
+        settings.simulator,
+        settings.accounts[0].encoding,
+        accounts=dict(settings.simulated().values()) or None,
+        encodings=settings.simulated_encodings(),
+    )
     host, port = simulator.start()
     log.info("SSMI on %s:%d, user %s; telephones on %s", host, port, settings.simulator.username,
              settings.simulator.socket)  # fmt: skip

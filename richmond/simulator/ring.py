@@ -38,7 +38,7 @@ class Tap:
     """Bytes as they come to lines as they are shown. Holds at most SHOWN_BYTES of an unfinished line."""
 
     def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
+        self.encoding = encoding
         self._half = bytearray()
         self._length = 0
 
@@ -60,7 +60,7 @@ class Tap:
         self._half += data[: SHOWN_BYTES - len(self._half)]
 
     def _shown(self) -> str:
-        text = _LOGIN.sub(rb"\1***", bytes(self._half)).decode(self._encoding, "backslashreplace")
+        text = _LOGIN.sub(rb"\1***", bytes(self._half)).decode(self.encoding, "backslashreplace")
         if self._length > SHOWN_BYTES:
             text += f"... ({self._length} bytes)"
         self._half.clear()

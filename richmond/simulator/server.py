@@ -48,7 +48,8 @@ class Simulator:
     """Start and stop once. Its failures are RichmondErrors with the remedy.
 
     `accounts`: user name -> password, the first one being where telephones dial by default; without any, the pair of
-    `settings`. `first_sequence`: of the first SMS; by default one that no simulator before has used.
+    `settings`. `encodings`: user name -> that of its texts, where it is not `encoding`. `first_sequence`: of the first
+    SMS; by default one that no simulator before has used.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Simulator:
         encoding: str = "iso-8859-1",
         *,
         accounts: Mapping[str, str] | None = None,
+        encodings: Mapping[str, str] | None = None,
         first_sequence: int | None = None,
     ) -> None:
         self.gateway = Gateway(
@@ -68,6 +70,7 @@ class Simulator:
         self.address: tuple[str, int] = (HOST, settings.port)  # the real port from `start` on
         self._settings = settings
         self._encoding = encoding
+        self._encodings = dict(encodings or {})
         self._control = ControlPort(settings.socket, self)
         self._server: StreamServer | None = None
         self._clients: dict[int, _Client] = {}
@@ -119,7 +122,8 @@ class Simulator:
     def perform(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                self._say(action.connection, encode(action.line, self._encoding))
+                if (client := self._clients.get(action.connection)) is not None:
+                    self._say(action.connection, encode(action.line, self.encoding(client.known.account)))
             elif isinstance(action, Close):
                 if (client := self._clients.get(action.connection)) is not None:
                     client.outbox.finish()
@@ -135,9 +139,15 @@ class Simulator:
         for number in numbers:
             self._clients[number].outbox.cut(reset=reset)
 
-    def inject(self, data: bytes, account: str) -> None:
+    def encoding(self, account: str) -> str:
+        return self._encodings.get(account, self._encoding)
+
+    def inject(self, line: str | bytes, account: str) -> None:
         """As if the gateway had said it. Refused without a client."""
-        self._say(self.gateway.client(account), data)
+        number = self.gateway.client(account)
+        if isinstance(line, str):
+            line = line.encode(self.encoding(self._clients[number].known.account)) + b"\r"
+        self._say(number, line)
 
     def garbage(self, account: str) -> None:
         for number in self.gateway.clients(account):
@@ -182,7 +192,7 @@ class Simulator:
         client = self._clients.get(number)
         if client is None:
             return
-        tap = Tap(self._encoding)
+        tap = Tap(self.encoding(client.known.account))
         for text in [*tap.feed(data), *tap.rest()]:
             self._note(client, "S>", text)
         if data.endswith(b"\r") and self.gateway.faults.value("crlf", client.known.account):
@@ -236,8 +246,9 @@ class Simulator:
                 self._note(client, "C>", text)
             for line in decoder.feed(data):
                 self.perform(self.gateway.received(client.number, line, now))
-                if isinstance(line, Login):
-                    self._behave(client)  # its account may have faults of its own
+                if isinstance(line, Login):  # its account may have faults, and an encoding, of its own
+                    self._behave(client)
+                    decoder.encoding = tap.encoding = self.encoding(client.known.account)
             # A socket that always has data never makes its greenlet wait: let the others run.
             gevent.sleep(0)
 
@@ -268,10 +279,11 @@ def serve(
     on_ready: Callable[[str, int], None] | None = None,
     until: Event | None = None,
     accounts: Mapping[str, str] | None = None,
+    encodings: Mapping[str, str] | None = None,
     first_sequence: int | None = None,
 ) -> None:
     """Run a simulator in the foreground until `until` is set (None: for ever, or Ctrl-C)."""
-    simulator = Simulator(settings, encoding, accounts=accounts, first_sequence=first_sequence)
+    simulator = Simulator(settings, encoding, accounts=accounts, encodings=encodings, first_sequence=first_sequence)
     host, port = simulator.start()
     try:
         if on_ready is not None:

@@ -158,7 +158,7 @@ class _Decoder(Generic[_L]):
     def __init__(self, forms: Mapping[str, _Form], encoding: str, max_line_bytes: int) -> None:
         check_encoding(encoding)
         self._forms = forms
-        self._encoding = encoding
+        self.encoding = encoding
         self._max = max_line_bytes
         self._half = bytearray()
         self._skipping = False  # inside an over-long line, up to its carriage return
@@ -192,11 +192,11 @@ class _Decoder(Generic[_L]):
         try:
             if raw.startswith(b"SSMI,110,"):  # nearly all that comes: the long way says the same in twice the time
                 form = self._forms["110"]
-                values: list[Any] = raw[9:].decode(self._encoding).split(",", form.count - 1)
+                values: list[Any] = raw[9:].decode(self.encoding).split(",", form.count - 1)
                 if len(values) == form.count:
                     return form.build(*values)
             # A server that ends lines with CRLF leaves its line feed before ours.
-            header, _, line = raw.lstrip(b"\n").decode(self._encoding).partition(",")
+            header, _, line = raw.lstrip(b"\n").decode(self.encoding).partition(",")
         except UnicodeDecodeError:
             return Ignored("undecodable", raw[:EXCERPT_BYTES])
         if header != HEADER:

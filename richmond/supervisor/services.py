@@ -104,7 +104,7 @@ class Services:
         RichmondError if the simulator cannot be as the ini says: then all is as before.
         """
         old = self._given
-        if (given.simulator, given.simulated()) != (old.simulator, old.simulated()):
+        if _simulation(given) != _simulation(old):
             self._change_simulator(old, given)
         if given.rabbitmq != old.rabbitmq:
             log.warning("[rabbitmq] has changed: that needs richmond stop and richmond start")
@@ -211,13 +211,22 @@ class Services:
             raise
 
     def _start_simulator(self, settings: Settings) -> None:
-        self._simulator = Simulator(settings.simulator, accounts=dict(settings.simulated().values()))
+        self._simulator = Simulator(
+            settings.simulator,
+            settings.accounts[0].encoding,
+            accounts=dict(settings.simulated().values()),
+            encodings=settings.simulated_encodings(),
+        )
         self._gateway = self._simulator.start()
 
     def _stop_simulator(self) -> None:
         simulator, self._simulator, self._gateway = self._simulator, None, None
         if simulator is not None:
             simulator.stop()
+
+
+def _simulation(settings: Settings) -> tuple[object, ...]:
+    return settings.simulator, settings.simulated(), settings.simulated_encodings()
 
 
 def _needs_broker(settings: Settings) -> bool:

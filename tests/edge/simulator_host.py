@@ -30,6 +30,7 @@ serve(
     on_ready=lambda host, port: print(port, flush=True),
     until=until,
     accounts=dict(account.split(":") for account in accounts.split()),
+    encodings={"bank": "utf-8"},
     first_sequence=1,
 )
 """

@@ -251,6 +251,20 @@ def test_two_accounts_side_by_side(two):
             assert [(c["account"], c["logged_in"]) for c in clients] == [("bank", True), ("shop", True)]
 
 
+def test_each_account_has_its_own_encoding(two):
+    with bank(two) as first, shop(two) as second, two.phone() as phone:
+        for account, client, encoding in (("bank", first, "utf-8"), ("shop", second, "iso-8859-1")):
+            phone.does("inject", line="SSMI,105,Café", account=account)
+            assert client.line().encode("iso-8859-1") == "SSMI,105,Café".encode(encoding)
+            client.socket.sendall(f"SSMI,2,0,{PHONE},Grüße\r".encode(encoding))
+            assert client.line().startswith("SSMI,100,")
+        assert phone.asks("inject", line="SSMI,105,ж", account="shop")["event"] == "error"
+        assert [m["text"] for m in phone.asks("inbox", msisdn=PHONE)["messages"]] == ["Grüße"] * 2
+        said = [line["text"] for line in phone.asks("log")["lines"]]
+        assert said.count("SSMI,105,Café") == 2
+        assert said.count(f"SSMI,2,0,{PHONE},Grüße") == 2
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_one_account_s_link_drops_and_the_other_s_stays(two, reset):
     with bank(two) as first, shop(two) as second, two.phone() as phone:
