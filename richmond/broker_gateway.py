@@ -220,8 +220,11 @@ class Gateway:
         self._conn = None
         self._stop_reader(conn)
         conn.writer.kill()
-        conn.sock.close()
-        self._perform(self.link.lost(reason, time.monotonic(), random.random()))  # noqa: S311
+        try:
+            self._read_to_the_end(conn, time.monotonic() + _LAST_WORDS_S, wait=False)  # the writer may have noticed
+        finally:
+            conn.sock.close()
+            self._perform(self.link.lost(reason, time.monotonic(), random.random()))  # noqa: S311
 
     def _renew(self, settings: SsmiSettings) -> None:
         self._renewed = None
@@ -247,19 +250,20 @@ class Gateway:
         conn.writable.set()
         if was_up:
             conn.writer.join(timeout_s / 2)
-            self._read_to_the_end(conn, deadline)
+            self._read_to_the_end(conn, deadline, wait=True)
         conn.writer.kill()
         conn.sock.close()
         self._conn = None
 
-    def _read_to_the_end(self, conn: _Connection, deadline: float) -> None:
+    def _read_to_the_end(self, conn: _Connection, deadline: float, *, wait: bool) -> None:
         try:
             while (left := deadline - time.monotonic()) > 0:
-                conn.sock.settimeout(left)
+                conn.sock.settimeout(left if wait else 0.0)
                 data = conn.sock.recv(_READ_BYTES)
                 if not data:
                     break
-                self._owner.on_events(conn.decoder.feed(data))
+                self._take(conn, data)
+                gevent.sleep(0)
         except OSError:  # its end, whatever it was
             pass
 
@@ -374,15 +378,8 @@ class Gateway:
         _log.log(level, "SSMI link%s to %s: %s -> %s%s", of, where, old.value, state.value, reason)
 
 
-def _account(settings: SsmiSettings) -> tuple[object, ...]:
-    return (
-        settings.host,
-        settings.port,
-        settings.username,
-        settings.password,
-        settings.encoding,
-        settings.max_line_bytes,
-    )
+def _account(s: SsmiSettings) -> tuple[object, ...]:
+    return s.host, s.port, s.username, s.password, s.encoding, s.max_line_bytes
 
 
 def _unreachable(error: OSError, settings: SsmiSettings) -> str:
