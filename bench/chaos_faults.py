@@ -146,7 +146,7 @@ def stop_the_master_at_once(world: World, draw: Random) -> None:
 
 @fault("master")
 def freeze_the_master(world: World, draw: Random) -> None:
-    with _stopped(world, [world.master]):
+    with world.stopped([world.master]):
         hold(draw, 1, 6)
 
 
@@ -154,15 +154,6 @@ def freeze_the_master(world: World, draw: Random) -> None:
 def start_a_second_master(world: World, draw: Random) -> None:
     done = world.richmond.run("start")
     assert done.returncode != 0, "a second master has started"
-
-
-@contextlib.contextmanager
-def _stopped(world: World, pids: list[int]):
-    world.tell(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        world.tell(pids, signal.SIGCONT)
 
 
 # Changes.
@@ -278,14 +269,14 @@ def a_memory_alarm(world: World, draw: Random) -> None:
 @fault("gateway")
 def reset_the_link(world: World, draw: Random) -> None:
     for _ in range(draw.randint(1, 3)):
-        world.resets.append(time.monotonic())
+        world.resets += 1
         world.gateway.reset()
         hold(draw, 0.2, 1)
 
 
 @fault("gateway")
 def close_the_gateway(world: World, draw: Random) -> None:
-    world.resets.append(time.monotonic())
+    world.resets += 1
     world.gateway.close_down()
     try:
         hold(draw, 0.5, 4)
@@ -303,7 +294,7 @@ def a_half_open_link(world: World, draw: Random) -> None:
 def a_refused_login(world: World, draw: Random) -> None:
     right, world.gateway.password = world.gateway.password, "another"
     try:
-        world.resets.append(time.monotonic())
+        world.resets += 1
         world.gateway.reset()
         hold(draw, 0.5, 3)
     finally:
@@ -357,5 +348,5 @@ def a_flood_at_the_control_socket(world: World, draw: Random) -> None:
 @fault("host", repeats=False)
 def everything_stops_for_a_while(world: World, draw: Random) -> None:
     """As in a virtual machine that is moved."""
-    with _stopped(world, list(world.richmond.processes())):
+    with world.stopped(world.richmond.processes()):
         hold(draw, 1, 4)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 LAST_INSTANT_S = 1.0  # before the kill of a master: what it had read and RabbitMQ had not confirmed
 AFTER_S = 0.5  # until its link is known to be gone
-ON_THE_WIRE = 20  # at each reset of the link: SSMI confirms nothing
 COUNTERS = "received {received:,}, told {told:,} ({surplus:+,}), repeated {repeated:,}"
 FORGOTTEN_S = 2.0  # of its counters, for each kill of a master: a sample-interval, on a busy machine
 
@@ -33,8 +32,6 @@ def close(world: World, run: Run) -> dict[str, Any]:
     for line in ledger.lost:
         if any(-LAST_INSTANT_S < line.sent - at < AFTER_S for at in world.kills):
             lost["master"].append(line)
-        elif any(-LAST_INSTANT_S < line.sent - at < AFTER_S for at in world.resets):
-            lost["reset"].append(line)
         else:
             lost["lost"].append(line)
     for line in lost["lost"][:20]:
@@ -42,12 +39,8 @@ def close(world: World, run: Run) -> dict[str, Any]:
         step = next((s for s in reversed(run.steps) if s.began_s <= at), None)
         during = f"step {step.number} ({' + '.join(step.faults)})" if step else "the warm-up"
         run.anomaly(f"LOST number {line.number} {line.wish or 'ussd'}, sent {at:.2f} s after the begin, in {during}")
-    for kind, most in (
-        ("master", len(world.kills) * gateway.rate * LAST_INSTANT_S),
-        ("reset", len(world.resets) * ON_THE_WIRE),
-    ):
-        if len(lost[kind]) > most:
-            run.anomaly(f"{len(lost[kind])} lost at the {kind}, more than {most:g}")
+    if len(lost["master"]) > (most := len(world.kills) * gateway.rate * LAST_INSTANT_S):
+        run.anomaly(f"{len(lost['master'])} lost with the master, more than {most:g}")
     if gateway.unexpected:
         run.anomaly(f"{len(gateway.unexpected)} replies that nobody asked for: {gateway.unexpected[:5]}")
     messages = snapshot.messages
@@ -74,13 +67,12 @@ def close(world: World, run: Run) -> dict[str, Any]:
         "never": sum(line.wish == "never" and not line.answers + line.apologies for line in lines),
         "in_dead_links": gateway.late,
         "lost_with_master": len(lost["master"]),
-        "lost_at_reset": len(lost["reset"]),
         "lost": len(lost["lost"]),
         "twice": ledger.duplicates,
         "may_be_twice": sum(step.may_be_twice for step in run.steps),
         "reasons": ledger.reasons,
         "masters_killed": len(world.kills),
-        "links_reset": len(world.resets),
+        "links_reset": world.resets,
         "counters": {"received": messages.received, "told": told, "surplus": surplus, "repeated": messages.repeated},
         "grown_mb": max(
             ((run.last[pid].memory_bytes - run.first[pid].memory_bytes) / 2**20 for pid in run.last), default=0.0
@@ -117,9 +109,8 @@ def text(report: dict[str, Any]) -> str:
         ("apologised", f"{report['apologised']:,}"),
         ("dead-lettered only", f"{report['dead']:,}"),
         ("unanswered, as asked", f"{report['never']:,}"),
-        ("lost", f"{report['lost']:,}"),
+        ("lost", f"{report['lost']:,}, at {report['links_reset']} resets of the link too"),
         ("lost with a killed master", f"{report['lost_with_master']:,} at {report['masters_killed']} kills"),
-        ("lost at a reset by the gateway", f"{report['lost_at_reset']:,} at {report['links_reset']} resets"),
         ("answered twice", f"{report['twice']:,}, of {report['may_be_twice']:,} in flight"),
         ("dead letters", ", ".join(f"{n:,} {why}" for why, n in sorted(report["reasons"].items())) or "none"),
         ("counters", COUNTERS.format(**report["counters"])),

@@ -16,8 +16,8 @@ import sys
 import termios
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ class Gateway(Load):
         self.twice = 0  # answers that came once more
         self.late = 0  # answers that were found in a link that had been given up
         self.deaf: set[socket.socket] = set()
+        self.halted: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext  # who logs in
         self.slow_until = 0.0
         super().__init__(rate)
         self.wish = self._wish
@@ -190,15 +191,22 @@ class Gateway(Load):
             self.deaf.add(client)
 
     def reset(self) -> None:
-        """RST, once all that was said has arrived."""
+        """RST, once all that was said on either side has arrived.
+
+        SSMI confirms no reply, so one that is lost with the link could not be told from one that was never written:
+        the other side is stopped for the moment, what it has written is read, and nothing is on the wire.
+        """
         with self._sending:
             client, self._client = self._client, None
             if client is None:
                 return
-            with contextlib.suppress(OSError, AssertionError):
-                until("the link to be empty", lambda: _unsent(client) == 0, 5)
+            until("the link to be empty", lambda: _unsent(client) == 0, RECOVERY_S)
+        with self.halted():
+            until("what was written to be read", lambda: not _unread(client), RECOVERY_S)
+            with contextlib.suppress(OSError):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                client.shutdown(socket.SHUT_RD)  # wakes its thread, which reads what is there and closes it
+                client.shutdown(socket.SHUT_RD)  # wakes its thread, which closes it
+            until("the reset", lambda: client.fileno() < 0, RECOVERY_S)
 
     def close_down(self) -> None:
         """Nobody listens, and the link is reset; `open` ends it."""
@@ -276,7 +284,8 @@ class Gateway(Load):
         elif line == "SSMI,3":
             with self._sending:  # between two lines
                 if client not in self.deaf:
-                    client.sendall(b"SSMI,101,2\r")
+                    with contextlib.suppress(OSError):  # what came with it is still to be heard
+                        client.sendall(b"SSMI,101,2\r")
         else:
             super()._line(client, line)
 
@@ -313,7 +322,29 @@ class Gateway(Load):
 
 
 def _unsent(sock: socket.socket) -> int:
-    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0])
+    """Bytes that the other side's kernel has not got."""
+    return _asked_of(sock, termios.TIOCOUTQ)
+
+
+def _unread(sock: socket.socket) -> int:
+    """Bytes that the other side has written and we have not read."""
+    try:
+        (here, port), (there, its_port) = sock.getsockname(), sock.getpeername()
+    except OSError:  # it has gone by itself
+        return 0
+    ends = [f"{socket.inet_aton(there)[::-1].hex()}:{its_port:04x}", f"{socket.inet_aton(here)[::-1].hex()}:{port:04x}"]
+    for line in Path("/proc/net/tcp").read_text().lower().splitlines()[1:]:
+        fields = line.split()
+        if fields[1:3] == ends:
+            return int(fields[4].partition(":")[0], 16) + _asked_of(sock, termios.FIONREAD)
+    return _asked_of(sock, termios.FIONREAD)
+
+
+def _asked_of(sock: socket.socket, request: int) -> int:
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(sock, request, b"\0" * 4))[0])
+    except (OSError, ValueError):  # it is closed
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +381,10 @@ class World:
         self.changing = threading.Lock()  # the ini and the code, by one at a time
         self.victims: set[int] = set()  # who has to be gone before all is well
         self.kills: list[float] = []  # of masters, monotonic
-        self.resets: list[float] = []  # of the gateway's link, by the gateway
+        self.resets = 0  # of the gateway's link, by the gateway
+        self._stops: Counter[int] = Counter()  # pid -> how many have it stopped
+        self._stopping = threading.Lock()
+        self.gateway.halted = lambda: self.stopped([self.master])
 
     def start(self) -> None:
         self.richmond.start()
@@ -399,6 +433,21 @@ class World:
         self.victims.update(pids)
         self.tell(pids, number)
 
+    @contextlib.contextmanager
+    def stopped(self, pids: Iterable[int]) -> Iterator[None]:
+        """Until the last who has them stopped is done."""
+        pids = [pid for pid in pids if pid]
+        with self._stopping:
+            self._stops.update(pids)
+            self.tell(pids, signal.SIGSTOP)
+        try:
+            until("them to be stopped", lambda: all(_stands(pid) for pid in pids), RECOVERY_S)
+            yield
+        finally:
+            with self._stopping:
+                self._stops.subtract(pids)
+                self.tell([pid for pid in pids if not self._stops[pid]], signal.SIGCONT)
+
     def in_flight(self) -> int:
         """What may be answered twice."""
         amqp, workers = self.richmond.settings.amqp, self.richmond.settings.workers
@@ -432,3 +481,10 @@ class World:
     def held(self) -> Held:
         process = psutil.Process(self.master)
         return Held(process.num_fds() - len(self.workers), process.num_threads(), process.memory_full_info().uss)
+
+
+def _stands(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return True
