@@ -475,6 +475,17 @@ def test_after_stop_reading_replies_still_go_out_and_input_waits_for_the_stop(wo
         assert rabbit.receive()["message"] == "late"
 
 
+def test_what_the_gateway_said_before_it_reset_the_link_is_read_if_the_writer_notices_first(world):
+    with world.up() as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        broker.call("stop_reading")
+        gateway.send(*[f"SSMI,110,{BOB},2,0,{number}" for number in range(2000)])
+        gateway.reset()
+        rabbit.reply("to nobody", session=session)
+        assert [rabbit.receive()["message"] for _ in range(2000)] == [str(number) for number in range(2000)]
+        broker.wait_for(link_losses=1, returned=1)
+
+
 def test_what_the_gateway_says_after_the_logout_is_published(world):
     with world.up() as (broker, gateway, rabbit):
         with say_goodbye(gateway, [], f"SSMI,110,{ANN},2,0,last words"):
