@@ -10,6 +10,7 @@ from functools import partial
 import gevent
 import msgspec
 
+from richmond import messages
 from richmond.amqp.frames import Delivery
 from richmond.amqp.topology import DEAD_ROUTING_KEY
 from richmond.broker_commons import Commons
@@ -69,7 +70,8 @@ class Lane:
     def _bury(self, delivery: Delivery, refused: Refused) -> None:
         """To the dead-letter queue. It counts as unsettled already."""
         self._trace_end(delivery, "refused", refused.reason)
-        headers = dead_letter_headers(refused, self.queue, delivery.headers, time.time())
+        by = messages.writer(delivery.body)
+        headers = dead_letter_headers(refused, self.queue, delivery.headers, time.time(), by)
         done = partial(self._buried, delivery, refused)
         exchange = self._names_on_rabbitmq.exchange
         try:

@@ -15,8 +15,13 @@ class Refused(msgspec.Struct, frozen=True):
     detail: str
 
 
-def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], wall: float) -> dict[str, Any]:
-    """`queue`: where it came from, if from one. `headers`: its own; a worker may have put its name there."""
+def dead_letter_headers(
+    refused: Refused, queue: str, headers: dict[str, Any], wall: float, writer: str = ""
+) -> dict[str, Any]:
+    """`queue`: where it came from, if from one. `headers`: its own; a worker may have put its name there.
+
+    `writer`: the class that it names as its own, or empty.
+    """
     dead: dict[str, Any] = {
         "x-richmond-reason": refused.reason,
         "x-richmond-exception": refused.detail,
@@ -24,7 +29,7 @@ def dead_letter_headers(refused: Refused, queue: str, headers: dict[str, Any], w
     }
     if queue:
         dead["x-richmond-queue"] = queue
-    worker = headers.get("x-richmond-worker")
-    if isinstance(worker, str):
+    worker = headers.get("x-richmond-worker", writer)
+    if isinstance(worker, str) and worker:
         dead["x-richmond-worker"] = worker
     return dead

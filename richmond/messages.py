@@ -170,6 +170,7 @@ class UssdReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     genfields: list[str] | None = None  # makes it an extended reply (120)
     account: str | None = None
     long: Literal["cut", "refuse", "pages"] = "cut"  # what becomes of a text that no USSD string holds
+    worker: str | None = None  # the class that wrote it
     kind: Literal["ussd"] = "ussd"  # no tag: what we write looks as in 2010
 
 
@@ -180,6 +181,7 @@ class _Outbound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, t
     in_reply_to: str | None = None
     report_to: _RoutingKey | None = None  # where what the gateway says of it goes
     created: float | None = None  # Unix seconds; `validity` counts from it
+    worker: str | None = None
 
 
 class SendSms(_Outbound, frozen=True, kw_only=True, tag="sms"):
@@ -250,6 +252,10 @@ class _Kind(msgspec.Struct):
     kind: str = "ussd"
 
 
+class _Writer(msgspec.Struct):
+    worker: str = ""
+
+
 _T = TypeVar("_T")
 _Kinds = dict[str, type[_T]]
 
@@ -258,6 +264,7 @@ _decode_message = msgspec.json.Decoder(UssdMessage).decode
 _decode_reply = msgspec.json.Decoder(UssdReply).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _kind_decoder = msgspec.json.Decoder(_Kind)
+_decode_writer = msgspec.json.Decoder(_Writer).decode
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     struct: msgspec.json.Decoder(struct) for struct in (*_INBOUND.values(), *_OUTBOUND.values())
 }
@@ -296,6 +303,14 @@ def decode_reply(body: bytes) -> UssdReply:
         return _decode_reply(body)
     except _UNDECODABLE as e:
         raise _refusal(e) from e
+
+
+def writer(body: bytes) -> str:
+    """The class that wrote it, as it says itself; empty where it does not, also of what is no message."""
+    try:
+        return _decode_writer(body).worker
+    except _UNDECODABLE:
+        return ""
 
 
 def decode_object(body: bytes) -> dict[str, Any]:

@@ -281,6 +281,7 @@ class Runtime:
         if asked.get("trace"):
             data["times"] = {"delivered": asked["delivered"], "replied": time.time()}
         worker = self._job.worker
+        data.setdefault("worker", worker.name)
         if _is_ussd(data):
             if worker.long_text != DEFAULT_LONG:
                 data.setdefault("long", worker.long_text)

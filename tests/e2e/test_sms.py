@@ -180,7 +180,7 @@ def test_who_says_stop_gets_no_more_and_the_dead_letter_says_why(shop):
     snapshot = shop.richmond.wait("the refusal", lambda s: s.sms.refused == 1)
     assert snapshot.counters["sms-refused:opted-out"] == 1
     dead = json.loads(shop.richmond.run("dead", "list", "--json").stdout)
-    assert [(letter["reason"], letter["kind"]) for letter in dead] == [("opted-out", "sms")]
+    assert [(letter["reason"], letter["kind"], letter["worker"]) for letter in dead] == [("opted-out", "sms", "Shop")]
     shop.sms("start")
     shop.richmond.wait("the opt-in", lambda s: s.opt_outs == 0)
     shop.sms(f"to {ANN}", msisdn=BOB)

@@ -370,3 +370,19 @@ def test_the_headers_of_a_dead_letter_name_what_is_known():
         "x-richmond-worker": "EchoWorker",
     }
     assert "x-richmond-worker" not in dead_letter_headers(refused, "q", {"x-richmond-worker": 7}, 0.0)
+    assert dead_letter_headers(refused, "q", {}, 0.0, "Echo")["x-richmond-worker"] == "Echo"
+
+
+@pytest.mark.parametrize(
+    ("body", "worker"),
+    [
+        (b'{"worker": "Echo"}', "Echo"),
+        (b"{}", ""),
+        (b'{"worker": 7}', ""),
+        (b"[]", ""),
+        (b"\xff", ""),
+        (b"[" * 5000, ""),
+    ],
+)
+def test_who_wrote_a_message_is_known_if_it_says_so(body, worker):
+    assert messages.writer(body) == worker

@@ -64,7 +64,7 @@ def test_its_examples_are_messages_and_its_table_names_all_keys(direction, kind,
         assert json.loads(example).keys() - {"kind"} <= fields.keys()
     common = table(TEXT.split(f"\n## {direction}\n")[1].split("\n### ")[0])
     own = table(text)
-    assert own.keys() & common.keys() <= {"msisdn", "in_reply_to", "account"}
+    assert own.keys() & common.keys() <= {"msisdn", "in_reply_to", "account", "worker"}
     rows = common | own if kind != "ussd" or direction == "From the gateway" else own
     if direction == "From the gateway" and kind == "ussd":
         rows |= {key: (kind_told, False) for key, (kind_told, _) in common.items()}
