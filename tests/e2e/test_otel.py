@@ -83,7 +83,7 @@ def test_a_call_is_one_trace_from_the_socket_through_the_worker_and_back(install
     receive, _, handle, *_, send = spans
     assert receive.parent == ""
     assert [span.kind for span in (receive, handle, send)] == [2, 5, 5]  # SERVER, CONSUMER, CONSUMER
-    assert receive.start <= handle.start <= handle.end <= send.end
+    assert receive.start <= handle.start <= send.start  # a reply leaves before its handler returns
     assert {span.process["service.name"] for span in spans} == {"shop"}
     assert (receive.process["service.instance.id"], handle.process["service.instance.id"]) == ("broker", "ShopWorker:0")
     assert handle.facts["richmond.class"] == "ShopWorker"
