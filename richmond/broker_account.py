@@ -35,6 +35,7 @@ class Account:
         self.has_room = self.receiver.has_room
         self.take_replies = self.sender.take
         self.replies_done = self.sender.done
+        self.replies_arrived = self.sender.arrived
         self.reconcile = self.sender.reconcile
 
     @property

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gevent
-from gevent import socket
 from gevent.event import Event as Signal
 
+from richmond.broker_socket import Unconfirmed, dialled, unreachable
 from richmond.settings import DEFAULT_ACCOUNT, SsmiSettings
 from richmond.ssmi.codec import Ack, Event, EventDecoder, Nack, RemoteLogout
 from richmond.ssmi.link import Action, Dial, Hangup, Link, LinkState, Send
@@ -30,8 +30,6 @@ _LATE_S = 1.0  # a deadline missed by more: this process was stopped, and unread
 _FAILED_S = 1.0  # after a failure of our own: no hot loop
 _TURN_S = 15.0  # beside dialling, a turn may wait for RabbitMQ to end a consumer
 _LAST_WORDS_S = 2.0  # from our logout to the end of file
-# Beside the link check, which notices in two minutes; these say so to firewalls, and notice a host that vanished.
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _LEVELS = {
     LinkState.AUTH_FAILED: logging.ERROR,
     LinkState.REMOTE_LOGOUT: logging.ERROR,
@@ -51,18 +49,25 @@ class Owner(Protocol):
     def take_replies(self) -> tuple[bytes, Any]:
         """What waits to be sent, and what to call it in `replies_done`."""
 
-    def replies_done(self, batch: Any, sent: bool) -> None:
-        """`sent`: the socket took it all. Else it may have taken some."""
+    def replies_done(self, batch: Any, sent: bool) -> Any:
+        """`sent`: the socket took it all. Else it may have taken some. Returns what of it has to arrive, or None."""
+
+    def replies_arrived(self, batch: Any, arrived: bool) -> None:
+        """What `replies_done` has returned. False: nobody will ever know."""
 
     def reconcile(self, up: bool) -> None:
         """The link's state may have changed. May block: nobody dials meanwhile."""
 
 
 class _Connection:
-    __slots__ = ("closing", "decoder", "end", "reader", "receiving", "sock", "stalled", "stopped", "writable", "writer")
+    __slots__ = (
+        "closing", "decoder", "end", "reader", "receiving", "sock", "stalled", "stopped", "unconfirmed", "writable",
+        "writer",
+    )  # fmt: skip
 
-    def __init__(self, sock: Any, decoder: EventDecoder) -> None:
+    def __init__(self, sock: Any, decoder: EventDecoder, unconfirmed: Unconfirmed) -> None:
         self.sock = sock
+        self.unconfirmed = unconfirmed
         self.decoder = decoder
         self.writable = Signal()
         self.closing = False  # write what is left, then end
@@ -200,18 +205,14 @@ class Gateway:
         settings = self.link.settings
         self._note_state()
         try:
-            sock = socket.create_connection((settings.host, settings.port), timeout=settings.login_timeout_s)
+            sock = dialled(settings)
         except OSError as e:
-            self._perform(self.link.lost(_unreachable(e, settings), time.monotonic(), random.random()))  # noqa: S311
+            self._perform(self.link.lost(unreachable(e, settings), time.monotonic(), random.random()))  # noqa: S311
             return
-        sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         self._lines.clear()
         self._unsent_bytes = 0
-        conn = self._conn = _Connection(sock, EventDecoder(settings.encoding, settings.max_line_bytes))
+        decoder = EventDecoder(settings.encoding, settings.max_line_bytes)
+        conn = self._conn = _Connection(sock, decoder, Unconfirmed(sock, self._owner.replies_arrived))
         conn.reader = gevent.spawn(self._read, conn)
         conn.writer = gevent.spawn(self._write, conn)
         self._perform(self.link.connected(time.monotonic()))
@@ -223,6 +224,7 @@ class Gateway:
         try:
             self._read_to_the_end(conn, time.monotonic() + _LAST_WORDS_S, wait=False)  # the writer may have noticed
         finally:
+            conn.unconfirmed.end()
             conn.sock.close()
             self._perform(self.link.lost(reason, time.monotonic(), random.random()))  # noqa: S311
 
@@ -252,6 +254,7 @@ class Gateway:
             conn.writer.join(timeout_s / 2)
             self._read_to_the_end(conn, deadline, wait=True)
         conn.writer.kill()
+        conn.unconfirmed.end()
         conn.sock.close()
         self._conn = None
 
@@ -288,6 +291,7 @@ class Gateway:
             self._over(conn, "the reader failed; its traceback is in the log")
 
     def _take(self, conn: _Connection, data: bytes) -> None:
+        conn.unconfirmed.look()  # before what the gateway says of it
         events = conn.decoder.feed(data)
         for event in events:
             if isinstance(event, _LINK_EVENTS):
@@ -338,8 +342,8 @@ class Gateway:
             sent = True
         finally:  # also when killed
             self._unsent_bytes = sum(map(len, self._lines))
-            if batch is not None:
-                self._owner.replies_done(batch, sent)
+            left = self._owner.replies_done(batch, sent) if batch is not None else None
+        conn.unconfirmed.wrote(len(data), left)
         self._room.set()
 
     def _put(self, conn: _Connection, line: bytes) -> None:
@@ -380,16 +384,3 @@ class Gateway:
 
 def _account(s: SsmiSettings) -> tuple[object, ...]:
     return s.host, s.port, s.username, s.password, s.encoding, s.max_line_bytes
-
-
-def _unreachable(error: OSError, settings: SsmiSettings) -> str:
-    where = f"{settings.host}:{settings.port}"
-    if isinstance(error, socket.gaierror):
-        return (
-            f"the host name {settings.host} cannot be resolved ({error.strerror}): check host in [{settings.section}]"
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return f"nobody listens on {where}: is the gateway running, are host and port in [{settings.section}] right?"
-    if isinstance(error, TimeoutError):
-        return f"no connection to {where} within {settings.login_timeout_s:g} s: is a firewall in the way?"
-    return f"no connection to {where}: {error.strerror or error}"

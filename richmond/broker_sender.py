@@ -67,19 +67,27 @@ class Sender:
         self._set_alarm(now)
         return (replies + others, (batch, more)) if batch or more else (b"", None)
 
-    def done(self, batches: Any, sent: bool) -> None:
-        """`sent`: the socket took it all. Else it may have taken some."""
+    def done(self, batches: Any, sent: bool) -> Any:
+        """`sent`: the socket took it all. Else it may have taken some. Returns what is for `arrived`, or None.
+
+        Not replies: one that came twice would answer what the subscriber was asked next.
+        """
         replies, others = batches
         if not sent:
             self.ussd.put_back(replies)
             self.sms.put_back(others)
-            return
+            return None
         self.ussd.sent(replies)
-        if others:
-            self.sms.sent(others)
-        self._quiet.set()
-        self._amqp.flush_later()
-        self._changed()
+        self._settled()
+        return others or None
+
+    def arrived(self, others: Any, has: bool) -> None:
+        """`has`: the gateway's host has them."""
+        if not has:
+            self.sms.put_back(others)
+            return
+        self.sms.sent(others)
+        self._settled()
 
     def reconcile(self, up: bool) -> None:
         """Consume while the link is up. Blocks until nothing more comes if it is not."""
@@ -145,6 +153,11 @@ class Sender:
         self.sms.put_stray(delivery, message)
 
     # Within.
+
+    def _settled(self) -> None:
+        self._quiet.set()
+        self._amqp.flush_later()
+        self._changed()
 
     def _set_alarm(self, now: float) -> None:
         """Have `take` called again when the next token is there."""

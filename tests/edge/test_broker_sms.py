@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_long_sms_is_split_and_its_parts_leave_together(world):
         # The next one has to wait until its parts are paid for, too.
         throttled = wait_until(lambda: broker.status()["accounts"][0]["throttled"], "the next one to wait")
         assert [(t["kind"], t["waiting"]) for t in throttled] == [("sms", 1)]
-        assert broker.counter("sms-held") == 1
+        wait_until(lambda: broker.counter("sms-held") == 1, "the parts to have arrived")
 
 
 def test_validity_is_what_is_left_of_it_and_what_is_too_old_is_not_sent(world):
@@ -181,6 +182,21 @@ def test_sms_on_the_way_when_the_gateway_resets_are_sent_on_the_next_connection(
             assert got == texts[-len(got) :]
             counters = broker.wait_for(sms_sent=40)["counters"]
             assert counters["sms-returned"] > 0
+            assert replies_equal_their_parts(counters)
+
+
+def test_an_sms_that_the_gateways_host_has_not_got_goes_out_again(world):
+    subjects = [str(number) for number in range(10)]
+    world.gateway.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # less than one of them has
+    with world.up() as (broker, gateway, rabbit):
+        for subject in subjects:
+            send(rabbit, "mms", subject=subject, name="a", content="00" * 200_000)
+        broker.wait_for(sms_taken=10)
+        gateway.reset()
+        with world.gateway.accept() as second:
+            assert [second.line().split(",")[3] for _ in subjects] == subjects
+            counters = broker.wait_for(sms_sent=10)["counters"]
+            assert (counters["sms-sent"], counters["sms-returned"]) == (10, 10)
             assert replies_equal_their_parts(counters)
 
 
