@@ -86,7 +86,7 @@ class Replies:
             )
             data = encode(command, self._encoding)
         except (MessageError, SSMIUsageError) as e:
-            return Refused(e.reason, str(e))
+            return Refused(e.reason, e.detail)
         asked = sessions.asked(msisdn)
         ended = sessions.replied(msisdn, ussd_type, now)
         if rest is not None:

@@ -46,7 +46,7 @@ def lines(
     try:
         return [encode(command, account.encoding) for command in _commands(message, texts, str(minutes), sequence)]
     except SSMIUsageError as e:
-        return Refused(e.reason, str(e))
+        return Refused(e.reason, e.detail)
 
 
 def number(msisdn: str) -> str:

@@ -92,7 +92,7 @@ class SmsLane(Lane):
         try:
             message = messages.decode_outbound(delivery.body)
         except MessageError as e:
-            self._refuse(delivery, Refused(e.reason, str(e)))
+            self._refuse(delivery, Refused(e.reason, e.detail))
             return
         if isinstance(message, UssdReply):
             self._counters["sms-taken"] -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import click
 import msgspec
 
+from richmond.errors import UsageError
 from richmond.supervisor import protocol
 
 TIMEOUT_S = 10.0
+_MSISDN = re.compile(r"\+?[0-9]{1,15}")
 _HOPS = ("received", "published", "delivered", "replied", "sent")
 
 
@@ -32,6 +35,8 @@ def command(ini: Path, as_json: bool, msisdn: str) -> None:
     from richmond import config
     from richmond.supervisor.control import call
 
+    if not _MSISDN.fullmatch(msisdn):
+        raise UsageError(f"{msisdn!r} is not a subscriber's number: 1 to 15 digits, as in 27831112222")
     settings = config.load_anyhow(ini, os.environ)
     messages = call(settings.richmond.socket, protocol.Trace(msisdn), TIMEOUT_S)["messages"]
     if as_json:

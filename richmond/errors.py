@@ -78,6 +78,7 @@ class MessageError(RichmondError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail or reason
 
 
 class SSMIUsageError(RichmondError):
@@ -86,3 +87,4 @@ class SSMIUsageError(RichmondError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail or reason

@@ -22,17 +22,35 @@ MAX_VALIDITY = 4 * 7 * 24 * 60  # minutes
 _MAX_CONTENT = 1_000_000  # hex digits of an MMS
 
 # \Z: Python's $ also matches before a final line feed, which would end up in the line.
+_MSISDN = r"^\+?[0-9]{1,15}\Z"
+_IMSI = r"^[0-9]{0,15}\Z"
+_OCTET = r"^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\Z"
+_BINARY = r"^(?:[0-9A-Fa-f]{2}){0,140}\Z"  # what one SMS holds
+_PAIRS = r"^(?:[0-9A-Fa-f][0-9A-Fa-f])*\Z"
+_FIELD = r"^[^\r\n,]*\Z"  # a comma would end it
+_LINE = r"^[^\r\n]*\Z"
+_KEY = r"^([ -~]{1,255}|.{1,63})\Z"  # AMQP: at most 255 bytes
+_IN_WORDS = {  # for those who get the error
+    _MSISDN: "1 to 15 digits, perhaps with a leading +",
+    _IMSI: "up to 15 digits",
+    _OCTET: "a string from 0 to 255",
+    _BINARY: "an even number of hex digits, up to 280",
+    _PAIRS: "an even number of hex digits",
+    _FIELD: "a text without comma and line break",
+    _LINE: "a text without line break",
+    _KEY: "a routing key, 1 to 255 characters",
+}
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
-_Msisdn = Annotated[str, Meta(pattern=r"^\+?[0-9]{1,15}\Z")]
-_Imsi = Annotated[str, Meta(pattern=r"^[0-9]{0,15}\Z")]
-_Octet = Annotated[str, Meta(pattern=r"^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\Z")]
-_Hex = Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f]{2}){0,140}\Z")]  # what one SMS holds
-_Content = Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f][0-9A-Fa-f])*\Z", max_length=_MAX_CONTENT)]
-_Name = Annotated[str, Meta(pattern=r"^[^\r\n,]*\Z", max_length=MAX_TEXT)]  # a comma would end the field
-_LastField = Annotated[str, Meta(pattern=r"^[^\r\n]*\Z", max_length=MAX_TEXT)]
+_Msisdn = Annotated[str, Meta(pattern=_MSISDN)]
+_Imsi = Annotated[str, Meta(pattern=_IMSI)]
+_Octet = Annotated[str, Meta(pattern=_OCTET)]
+_Hex = Annotated[str, Meta(pattern=_BINARY)]
+_Content = Annotated[str, Meta(pattern=_PAIRS, max_length=_MAX_CONTENT)]
+_Name = Annotated[str, Meta(pattern=_FIELD, max_length=MAX_TEXT)]
+_LastField = Annotated[str, Meta(pattern=_LINE, max_length=MAX_TEXT)]
 _Validity = Annotated[int, Meta(ge=0, le=MAX_VALIDITY)]
 _Id = Annotated[str, Meta(min_length=1, max_length=255)]
-_RoutingKey = Annotated[str, Meta(pattern=r"^([ -~]{1,255}|.{1,63})\Z")]  # AMQP: at most 255 bytes
+_RoutingKey = Annotated[str, Meta(pattern=_KEY)]
 
 Status = Literal["delivered", "expired", "sim-full", "barred", "invalid-address", "blacklisted", "unknown"]
 _STATUS: Mapping[str, Status] = {
@@ -343,6 +361,8 @@ def _refusal(error: Exception) -> MessageError:
 def _short(error: Exception) -> str:
     """msgspec quotes a wrong choice, however long it is, and names the field at the end."""
     text = str(error)
+    for pattern, words in _IN_WORDS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", words)
     return text if len(text) <= 200 else f"{text[:80]}...{text[-80:]}"
 
 

@@ -15,7 +15,7 @@ from typing import TextIO
 from richmond.errors import ControlError
 from richmond.simulator import wire
 from richmond.simulator.line import Line
-from richmond.simulator.show import message
+from richmond.simulator.show import lines, message
 
 HANGUP_S = 5.0  # for the simulator to confirm a hang-up
 PROMPT = "> "
@@ -140,7 +140,7 @@ class _Call:
         """Print it; why the call ended, if this is its end."""
         match event:
             case wire.Menu():
-                self._print(event.text)
+                self._print(lines(event.text))
             case wire.Message():
                 self._print(message(event))
             case wire.End():

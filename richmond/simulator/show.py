@@ -11,15 +11,20 @@ from richmond.simulator.wire import Line, Message, Status
 def message(got: Message) -> str:
     """An SMS, binary SMS, WAP push or MMS on a telephone."""
     if got.kind == "text":
-        return f"[SMS] {got.text}"
+        return f"[SMS] {lines(got.text)}"
     parts = (got.text, got.name, got.url, f"pid {got.pid} coding {got.coding}" if got.pid else "", got.hex)
-    return " ".join([f"[{got.kind}]", *filter(None, parts)])
+    return lines(" ".join([f"[{got.kind}]", *filter(None, parts)]))
 
 
 def line(passed: Line, zone: tzinfo | None = None) -> str:
     """`zone`: None for that of this host."""
     time = datetime.fromtimestamp(passed.at, zone).strftime("%H:%M:%S.%f")[:-3]
     return f"{time} #{passed.connection} {passed.account or '-'} {passed.direction} {one_line(passed.text)}"
+
+
+def lines(text: str) -> str:
+    """What a telephone shows: a worker's text may hold line breaks, and drives no terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(text: str) -> str:

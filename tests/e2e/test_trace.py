@@ -41,6 +41,7 @@ def test_every_hop_of_a_call_is_seen_in_order(install):
     assert len(table) == 4
     assert all(line.endswith(" sent") for line in table[1:])
     assert "hello" not in json.dumps(found)
+    assert richmond.run("trace", "2783x").returncode == 2
     assert richmond.run("trace", "27830000000").stdout.startswith("no message of this subscriber")
 
 

@@ -15,6 +15,8 @@ PHONE = "27831112222"
     ("message", "text"),
     [
         (Message(PHONE, "text", text="hi, you"), "[SMS] hi, you"),
+        (Message(PHONE, "text", text="1. é\n2. ☺ \\\x1b[2J\r\u202e"), "[SMS] 1. é\n2. ☺ \\\\x1b[2J\\r\\u202e"),
+        (Message(PHONE, "wap-push", text="a\x07", url="b"), "[wap-push] a\\x07 b"),
         (Message(PHONE, "binary", hex="68", pid="15", coding="246"), "[binary] pid 15 coding 246 68"),
         (Message(PHONE, "wap-push", text="foo", url="http://bar/"), "[wap-push] foo http://bar/"),
         (Message(PHONE, "mms", text="subject", name="a.gif", hex="68"), "[mms] subject a.gif 68"),
