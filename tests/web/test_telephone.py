@@ -89,8 +89,22 @@ def test_sessions_messages_and_faults_on_the_telephones_of_a_page(served, window
     page.goto(f"{richmond.web}phone")
     phone = Handset(page)
 
-    # By keyboard alone, to the end that the application makes.
+    # By keyboard alone: one types at once, and from wherever one starts a session one stays within the telephone.
     phone.is_idle()
+    expect(phone.entry).to_be_focused()
+    page.keyboard.type("*120*663#")
+    page.keyboard.press("Enter")
+    phone.shows(GREETING)
+    page.keyboard.press("Escape")
+    phone.is_idle()
+    phone.root.get_by_role("button", name="Dial *120*663#, EchoWorker").focus()
+    page.keyboard.press("Enter")
+    phone.shows(GREETING)
+    expect(phone.entry).to_be_focused()
+    page.keyboard.press("Escape")
+    phone.is_idle()
+
+    # To the end that the application makes.
     phone.dial("*120*663#")
     phone.shows(GREETING)
     expect(phone.root.locator(".length")).to_have_text(f"{len(GREETING)} characters")

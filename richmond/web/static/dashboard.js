@@ -15,6 +15,7 @@ const PLAIN = {
   blocked: "blocked by RabbitMQ", backoff: "down, tries again", refused: "refused", "auth-failed": "login refused",
   "remote-logout": "pushed out by another login", stopped: "stopped", closed: "closed",
 };
+const FIGURES = ["Ready", "Unacked", "In/s", "Out/s", "Consumers"]; // of a queue
 const STREAMS = { ussd: "USSD replies", sms: "SMS" };
 
 const parts = {};
@@ -130,8 +131,9 @@ function showSums({ messages, sms, journal, opt_outs }) {
 }
 
 function showQueues(queues) {
-  keyed(at("queues"), queues, (queue) => queue.name, () => h("tr", {},
-    h("th", { scope: "row", class: "queue" }, h("span"), h("small")), ...[1, 2, 3, 4, 5].map(() => h("td", { class: "number" }))), (row, queue) => {
+  keyed(at("queues"), queues, (queue) => queue.name, () => h("tr", { role: "row" },
+    h("th", { scope: "row", role: "rowheader", class: "queue" }, h("span"), h("small")),
+    ...FIGURES.map((name) => h("td", { role: "cell", class: "number", "data-label": name }))), (row, queue) => {
     const [name, ...cells] = row.children;
     say(name.firstChild, queue.name);
     say(name.lastChild, queue.purpose);
@@ -180,10 +182,13 @@ function tell(text, isNo) {
 at("reload").addEventListener("click", () => act(async () => {
   let plan;
   try {
+    tell("Trying it out: each worker class is imported …", false);
     plan = (await post("/reload", { dry_run: true })).text;
+    tell("", false);
   } catch (error) {
+    tell("", false);
     if (!(error instanceof Refused)) throw error;
-    await ask("The ini cannot be taken over", [h("pre", {}, error.message)], [["", "Close"]]);
+    await ask("A reload would fail", [h("p", {}, "Of the ini and the workers' code as they are on disk:"), h("pre", {}, error.message)], [["", "Close"]]);
     throw new Refused("Nothing was changed.");
   }
   const content = [h("p", {}, "Taking over the ini and the workers' code as they are on disk would do this:"), h("pre", {}, plan)];
@@ -196,11 +201,14 @@ at("dead-look").addEventListener("click", async () => {
     const answer = await fetch("/dead", { cache: "no-store" });
     const { ok, error, letters, total } = await answer.json();
     if (!ok) throw new Refused(error);
-    const row = (letter) => h("tr", {}, ...[letter.id, letter.age_s == null ? "–" : duration(letter.age_s), letter.reason, letter.worker, letter.kind, letter.msisdn, letter.exception].map((text) => h("td", {}, text || "–")));
-    const head = ["ID", "Age", "Reason", "Worker", "Kind", "Number", "Exception"].map((text) => h("th", { scope: "col" }, text));
+    const names = ["Age", "Reason", "Worker", "Kind", "Number", "Exception"];
+    const facts = (letter) => [letter.age_s == null ? "" : duration(letter.age_s), letter.reason, letter.worker, letter.kind, letter.msisdn, letter.exception];
+    const row = (letter) => h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, letter.id),
+      ...facts(letter).map((text, index) => h("td", { role: "cell", "data-label": names[index] }, text || "–")));
+    const head = ["ID", ...names].map((text) => h("th", { scope: "col" }, text));
     const note = `${plural(total, "dead letter")}; ${letters.length < total ? `the oldest ${letters.length}. ` : ""}richmond dead list, show, retry and drop do more.`;
-    const table = h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...letters.map(row)));
-    ask("Dead letters", [h("p", {}, note), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Dead letters" }, table)], [["", "Close"]], true);
+    const table = h("table", { class: "stacks", role: "table", "aria-label": "Dead letters" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...letters.map(row)));
+    ask("Dead letters", [h("p", {}, note), h("div", { class: "scroll fits", tabindex: "0", role: "group", "aria-label": "Dead letters" }, table)], [["", "Close"]], true);
   } catch (error) {
     tell(error instanceof Refused ? error.message : "Richmond does not answer.", true);
   }

@@ -114,12 +114,17 @@ export class Handset {
     if (this.#part(".left").textContent !== text) this.#part(".left").textContent = text;
   }
 
+  focus() {
+    this.input.focus({ preventScroll: true });
+  }
+
   // ---- the screen ----
 
   show(state, text = "") {
     this.#state = state;
     this.root.dataset.state = state;
     this.root.classList.toggle("offline", state === "off");
+    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     const screen = this.#part(".text");
     if (state === "off") text = `No service.\n\n${text}`.trim();
     if (screen.textContent !== text) screen.textContent = text;
@@ -137,6 +142,7 @@ export class Handset {
     this.#part(".expire").hidden = !this.#inSession();
     if (state === "running" || state === "menu") this.#deadline = Date.now() + this.#timeout_s * 1000;
     if (state === "idle" || state === "off" || state === "running") this.#part(".length").textContent = "";
+    if (focused?.disabled || focused?.closest("[hidden]") || focused?.isConnected === false) this.focus();
     this.tick();
   }
 

@@ -14,6 +14,7 @@ const log = document.getElementById("log");
 const lines = document.querySelector("#lines ol");
 const roll = lines.parentElement;
 let facts = null;
+let greeted = false; // only a page that has just been loaded takes the focus
 
 const line = new PhoneLine({
   async hello(told) {
@@ -22,6 +23,8 @@ const line = new PhoneLine({
     if (!handsets.size) saved().forEach(place);
     if (!handsets.size) await add("");
     else for (const handset of handsets.values()) await handset.connect(told);
+    if (!greeted && document.activeElement === document.body) handsets.values().next().value?.focus();
+    greeted = true;
     if (log.open) await follow();
   },
   event(event) {
