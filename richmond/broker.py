@@ -59,6 +59,7 @@ from richmond.tracing import Record
 _log = logging.getLogger(__name__)
 
 _SAVE_S = 1.0  # so much of the sessions a kill -9 may cost
+_LOOK_S = 0.02
 _HOPE_S = 3.0  # a RabbitMQ that has just gone, or is being dialled for the first time, may be there in a moment
 _REMOVE_S = 5.0  # for an account to end that is no more in the ini
 _EXPIRE_S = 60.0
@@ -132,6 +133,7 @@ class Broker:
         deadline = time.monotonic() + timeout_s
         self.stop_reading()
         self._end(self._accounts.values(), timeout_s)
+        self._wait_for_rabbitmq(deadline)
         self._amqp.flush()
         self._amqp.close(max(0.1, deadline - time.monotonic()))
         if self._saving is not None:
@@ -144,6 +146,13 @@ class Broker:
         lost = sum(account.receiver.lose() for account in self._all())
         if lost:
             _log.error("%d messages of subscribers are lost: RabbitMQ did not take them before the stop", lost)
+
+    def _wait_for_rabbitmq(self, deadline: float) -> None:
+        """The link may have broken just now: what waits for it goes out if the first attempt to come back succeeds."""
+        while self._away and self._hope_ends and time.monotonic() < deadline:
+            if not any(account.receiver.waiting for account in self._all()):
+                return
+            gevent.sleep(_LOOK_S)
 
     def reconfigure(self, settings: Settings) -> None:
         """Only the links whose settings changed connect anew."""

@@ -323,6 +323,22 @@ def test_what_rabbitmq_did_not_take_before_the_stop_is_counted_as_lost(world, fr
         assert "1 messages of subscribers are lost" in broker.log.read_text()
 
 
+def test_a_stop_waits_for_a_connection_that_has_just_broken(world):
+    amqp = replace(world.amqp, connect_timeout_s=60.0)
+    with world.behind_a_proxy(amqp) as (proxy, broker, gateway, rabbit):
+        proxy.hold()
+        proxy.cut()
+        broker.wait_for(amqp="down")
+        gateway.send(f"SSMI,110,{ANN},2,0,an answer")
+        broker.wait_for(waiting=1)
+        with say_goodbye(gateway, []):
+            broker.send("stop", 60)
+        proxy.flow()
+        broker.answer()
+        assert rabbit.receive()["message"] == "an answer"
+        assert broker.counter("waiting") == broker.counter("dropped") == 0
+
+
 def test_rabbitmq_that_goes_and_comes_back_costs_no_message(world):
     with world.behind_a_proxy() as (proxy, broker, gateway, rabbit):
         session = dial(gateway, rabbit)
