@@ -221,6 +221,7 @@ def restart_a_class(world: World, draw: Random) -> None:
 
 @fault("rabbitmq")
 def kill_rabbitmq(world: World, draw: Random) -> None:
+    world.node_kills.append(time.monotonic())
     world.node.kill()
     hold(draw, 0, 3)
     world.node.start()

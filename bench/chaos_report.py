@@ -29,16 +29,20 @@ def close(world: World, run: Run) -> dict[str, Any]:
         run.anomaly(f"it does not come to rest: {str(e)[:2000]}")
         return {"seconds": seconds}
     lost = defaultdict(list)
+    handled = world.handled()
     for line in ledger.lost:
-        if any(-LAST_INSTANT_S < line.sent - at < AFTER_S for at in world.kills):
+        only_the_master = line.number not in handled or _near(line.sent, world.node_kills)
+        if only_the_master and _near(line.sent, world.kills):
             lost["master"].append(line)
         else:
             lost["lost"].append(line)
     for line in lost["lost"][:20]:
         at = line.sent - run.began
         step = next((s for s in reversed(run.steps) if s.began_s <= at), None)
+        known = "handled by a worker, " if line.number in handled else ""
         during = f"step {step.number} ({' + '.join(step.faults)})" if step else "the warm-up"
-        run.anomaly(f"LOST number {line.number} {line.wish or 'ussd'}, sent {at:.2f} s after the begin, in {during}")
+        what = f"number {line.number} {line.wish or 'ussd'}, {known}sent {at:.2f} s after the begin"
+        run.anomaly(f"LOST {what}, in {during}")
     if len(lost["master"]) > (most := len(world.kills) * gateway.rate * LAST_INSTANT_S):
         run.anomaly(f"{len(lost['master'])} lost with the master, more than {most:g}")
     if gateway.unexpected:
@@ -79,6 +83,10 @@ def close(world: World, run: Run) -> dict[str, Any]:
         ),
         "faults": _recoveries(run),
     }
+
+
+def _near(sent: float, kills: list[float]) -> bool:
+    return any(-LAST_INSTANT_S < sent - at < AFTER_S for at in kills)
 
 
 def _recoveries(run: Run) -> dict[str, dict[str, float]]:

@@ -50,9 +50,15 @@ from richmond.workers.ussd import USSDWorker
 KEPT = []
 
 
+def note(options, number):
+    with open(options["handled"], "ab", 0) as handled:
+        handled.write(number.encode() + b"\\n")
+
+
 class Answerer(USSDWorker):
     def new_ussd_session(self, msisdn, message):
         number, _, wish = message.strip("*#").rpartition("*")[2].partition(" ")
+        note(self.options, number)
         if wish == "raise":
             raise ValueError("as asked")
         if wish == "never":
@@ -103,8 +109,10 @@ class Answerer(USSDWorker):
 
 class Texter(SMSWorker):
     def received_sms(self, sms):
+        number = sms.message.rpartition(" ")[2]
+        note(self.options, number)
         time.sleep(0.002)
-        self.send_sms(sms.msisdn, "ok " + sms.message.rpartition(" ")[2])
+        self.send_sms(sms.msisdn, f"ok {number}")
 """
 INI = f"""
 [worker:Answerer]
@@ -124,6 +132,7 @@ max-memory = 100M
 max-memory-hard = 200M
 [[options]]
 seen = {{seen}}
+handled = {{handled}}
 [worker:Texter]
 class = chaotic.Texter
 sms = yes
@@ -136,6 +145,8 @@ liveness-interval = 0.5
 stable-seconds = 2
 start-retries = 20
 stop-timeout = 5
+[[options]]
+handled = {{handled}}
 """
 
 
@@ -366,12 +377,13 @@ class World:
         self.proxy = self.stack.enter_context(contextlib.closing(Proxy(self.node.port)))
         self.seen = directory / "seen"
         self.seen.mkdir()
+        self._handled = directory / "handled"
         home = directory / "richmond"
         home.mkdir()
         self.richmond = Installation(
             home,
             node=Through(self.node, self.proxy),
-            workers=INI.format(seen=self.seen),
+            workers=INI.format(seen=self.seen, handled=self._handled),
             ssmi=self.gateway.section,
             amqp="heartbeat = 3\nreconnect-max = 1\n",
         )
@@ -381,6 +393,7 @@ class World:
         self.changing = threading.Lock()  # the ini and the code, by one at a time
         self.victims: set[int] = set()  # who has to be gone before all is well
         self.kills: list[float] = []  # of masters, monotonic
+        self.node_kills: list[float] = []  # of RabbitMQ
         self.resets = 0  # of the gateway's link, by the gateway
         self._stops: Counter[int] = Counter()  # pid -> how many have it stopped
         self._stopping = threading.Lock()
@@ -447,6 +460,10 @@ class World:
             with self._stopping:
                 self._stops.subtract(pids)
                 self.tell([pid for pid in pids if not self._stops[pid]], signal.SIGCONT)
+
+    def handled(self) -> set[int]:
+        """What a worker has had in its hands: RabbitMQ had it, and unless it was killed too has it still."""
+        return set(map(int, self._handled.read_text().split()))
 
     def in_flight(self) -> int:
         """What may be answered twice."""
