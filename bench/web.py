@@ -107,6 +107,7 @@ def _read(stream) -> None:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Watching]:
+    from playwright.sync_api import Error as PlaywrightError
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium")
@@ -123,7 +124,10 @@ def chromium() -> Iterator[Watching]:
                 for session in sessions:
                     page = session.new_page()
                     page.goto(address)
-                    page.locator(".slot[data-state=RUNNING]").first.wait_for(timeout=1000 * PATIENCE_S)
+                    try:
+                        page.locator(".slot[data-state=RUNNING]").first.wait_for(timeout=1000 * PATIENCE_S)
+                    except PlaywrightError as e:
+                        raise SystemExit(f"a page shows no worker: {page.locator('body').inner_text()[:2000]}") from e
                 yield
             finally:
                 for session in sessions:
