@@ -1,9 +1,14 @@
 """Fixtures that the whole suite shares."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from installation import Installation
 
 from richmond.rabbitmq import PrivateNode
+
+# Hypothesis fails an example that takes 200 ms, and data that are slow to come: on a loaded machine any may be.
+settings.register_profile("no duration asserted", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no duration asserted")
 
 
 @pytest.fixture(scope="session")
