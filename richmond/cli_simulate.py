@@ -33,7 +33,7 @@ _MISSING = "richmond simulate needs {}; install it with: pip install 'richmond[s
 @click.option("--max", "most", type=click.IntRange(1), default=40, show_default=True, help="Workers at most.")
 @click.option("--drain-target", "drain_s", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Seconds.")
 @click.option("--utilisation", type=click.FloatRange(0.1, 0.95), default=0.85, show_default=True, help="Of workers.")
-@click.option("--scale-down", "down_s", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds.")
+@click.option("--scale-down", "down_s", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds.")
 @click.option("--sample-interval", "interval_s", type=click.FloatRange(0.1), default=2.0, show_default=True)
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same messages.")
 @click.option("--json", "as_json", is_flag=True, help="The same facts as one JSON object a trace.")

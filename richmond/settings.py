@@ -181,7 +181,7 @@ class WorkerSettings:
     drain_target_s: float
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # the class's own keys
-    scale_down_s: float = 10.0  # how long the load must have been lower before workers go
+    scale_down_s: float = 20.0  # worker-seconds that idle ones may cost before they go
     short_codes: tuple[str, ...] = ()  # destinations of premium SMS
     keywords: tuple[str, ...] = ()  # first words of SMS, upper case; with short_codes, both must match
     sms: bool = False  # takes the SMS that no other class wants

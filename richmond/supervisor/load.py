@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 STRETCH_S = 30.0  # as long is looked back
-STRETCH_MESSAGES = 100  # or for as many, if samples reach back so far
-DEVIATIONS = 2.0  # of a Poisson process, that a rise has to be more than
-FALL_DEVIATIONS = 3.0
+STRETCH_MESSAGES = 400  # or for as many, if samples reach back so far
+DEVIATIONS = 2.5  # of a Poisson process, that a rise has to be more than
+FALL_DEVIATIONS = 4.0
 SLOWER_DEVIATIONS = 3.0  # handlers' times spread as much as their mean, it is assumed
 
 
@@ -114,11 +114,14 @@ def _seconds(samples: Sequence[Sample], last: int) -> tuple[float, float]:
     while first > 0 and (newest.handled - samples[first].handled < running and last - first < 2):
         first -= 1
     short_s, messages = _mean_s(samples[first], newest, running)
+    few = newest.handled - samples[first].handled < running  # then messages take at least that, and maybe longer
     while first > 0 and (
         newest.at - samples[first].at < STRETCH_S or newest.handled - samples[first].handled < running
     ):
         first -= 1
     long_s, _ = _mean_s(samples[first], newest, running)
+    if few and short_s < long_s:
+        return long_s, long_s
     if short_s > 0 and long_s > 0 and abs(log(short_s / long_s)) > SLOWER_DEVIATIONS / sqrt(messages):
         return short_s, long_s
     return long_s, long_s

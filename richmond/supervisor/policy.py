@@ -1,8 +1,8 @@
 """How many workers a class should have. Pure: samples in, a target and its reason out.
 
-Little's law gives the workers that the arrivals keep busy. They need company, so that no more than one message in a
-hundred waits longer than the drain target (Erlang's formula for a queue with several servers); a backlog needs more
-until it is gone. Growing is quick, shrinking waits until the load has been lower for a while.
+Little's law gives the workers that the arrivals keep busy. They need company, so that no more than one message in
+fifty waits longer than the drain target (Erlang's formula for a queue with several servers); a backlog needs more
+until it is gone. Growing is quick. Shrinking waits, but many idle workers cost more than one: they go sooner.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, exp
+from math import ceil, exp, sqrt
 from typing import NamedTuple
 
 from richmond.supervisor import load as l
@@ -19,15 +19,19 @@ from richmond.supervisor.load import Sample as Sample
 
 STALE_SAMPLES = 3  # figures older than so many intervals are no figures
 DEAD_BAND = 0.1  # of the count: less is no reason to grow
-LATE = 0.01  # of the messages may wait longer than the drain target
-LATE_BAND = 5  # times as many are a reason to grow
+LATE = 0.02  # may wait longer than the drain target, by Erlang; handlers that differ less make it half of that
+LATE_BAND = 10  # times as many are a reason to grow
 ERLANG_MOST = 200  # busy workers: among more, chance is evened out
 DRAIN_SHARE = 0.5  # of the drain target is there for a backlog: it has waited before it was seen
-CALM_SHARE = 0.25  # of the drain target: a backlog that is gone by then is chance, and no reason to grow
+CALM_LEAST, CALM_MOST = (
+    0.15,
+    0.8,
+)  # of the drain target: a backlog that is gone by then is chance, and no reason to grow
+CALM_DEVIATIONS = 4.0  # of what a Poisson process brings within the drain target: chance, too, if that is more
 WINDOW_LOOKS = 20  # at the load within the window, at least
 SLEEP = 3  # times scale_down_s without a message, until a class that may run no worker runs none
 SOON = 6  # times scale_down_s
-WINDOW_LONGEST = 12  # times scale_down_s, where the load makes it flap
+WINDOW_LONGEST = 30  # times scale_down_s, where the load makes it flap
 MEMORY_S = 120.0  # how long it is remembered that growing did not help
 BUSY = 0.9  # utilisation of workers who cannot do more
 VAIN_GROWTH = 0.2  # more workers at least, to judge by
@@ -41,7 +45,7 @@ class ScalingSpec:
     min: int
     max: int
     drain_target_s: float  # how long a message may wait in the queue
-    scale_down_s: float  # how long the load must have been lower before workers go
+    scale_down_s: float  # worker-seconds that idle ones may cost before they go
     interval_s: float  # between samples
     target_utilisation: float = 0.85  # of a worker's time that handlers may take in the long run
 
@@ -58,7 +62,7 @@ class Figures:
     share: float  # of the queue's load that is ours, 0 to 1
     raw: float  # workers that the load asks for, before any limit
     lately: int  # the most that it has asked for within the window
-    window_s: float  # how long it must have been lower before workers go
+    window_s: float  # how long it must have been lower before one worker goes; n go after an n-th of that
     limits: tuple[str, ...] = ()  # what kept the target from following
 
 
@@ -117,16 +121,17 @@ def decide(spec: ScalingSpec, samples: Sequence[Sample], current: int, now: floa
     if raw >= held:
         return Decision(held, f"{told}: enough", figures)
     most = held * (1 - DEAD_BAND)
-    lately = _lately(spec, samples, newest.at - window_s, most)
+    idle_for_s = max(spec.interval_s, load.message_s, window_s / (held - raw))
+    lately = _lately(spec, samples, newest.at - idle_for_s, most)
     if lately is None:
-        return Decision(held, f"{told}: {raw} needed, not yet for {window_s:g} s", figures)
+        return Decision(held, f"{told}: {raw} needed, not yet for {idle_for_s:.3g} s", figures)
     lately = max(lately, raw, 1, ceil(_backlog(spec, newest, load, 0)))
     figures = replace(figures, lately=lately)
-    if lately == held - 1 and _grew(samples, newest.at - window_s):
-        return Decision(held, f"{told}: {raw} needed, but it has grown within {window_s:g} s", figures)
+    if lately == held - 1 and _grew(samples, newest.at - idle_for_s):
+        return Decision(held, f"{told}: {raw} needed, but it has grown within {idle_for_s:.3g} s", figures)
     if lately <= most:
-        return Decision(lately, f"{told}: {lately} were enough for {window_s:g} s", figures)
-    return Decision(held, f"{told}: {raw} needed, {lately} within {window_s:g} s", figures)
+        return Decision(lately, f"{told}: {lately} were enough for {idle_for_s:.3g} s", figures)
+    return Decision(held, f"{told}: {raw} needed, {lately} within {idle_for_s:.3g} s", figures)
 
 
 def shares(asks: Mapping[str, Ask], budget: int) -> dict[str, int]:
@@ -157,11 +162,17 @@ def _backlog(spec: ScalingSpec, newest: Sample, load: Load, held: int) -> float:
     """Workers that take the arrivals and what waits in the time left of the drain target; 1 if `held` soon do."""
     part = l.share(newest)
     work_s = part * newest.ready * load.message_s
-    if not newest.ready or work_s < CALM_SHARE * spec.drain_target_s * held:
+    if not newest.ready or work_s < _calm_s(spec, load, held) * held:
         return float(min(newest.ready, 1, spec.max))
     drain_s = max(spec.interval_s, DRAIN_SHARE * spec.drain_target_s)
     # Nobody at all has no seconds to judge by.
     return min(max(1.0 if part else 0.0, load.workers + work_s / drain_s), spec.max)
+
+
+def _calm_s(spec: ScalingSpec, load: Load, held: int) -> float:
+    """A backlog that `held` take within so many seconds is chance: the fewer and longer messages are, the more."""
+    share = CALM_DEVIATIONS * sqrt(load.message_s / spec.drain_target_s / max(held, 1))
+    return min(CALM_MOST, max(CALM_LEAST, share)) * spec.drain_target_s
 
 
 def _late(spec: ScalingSpec, load: Load, count: int) -> float:

@@ -43,7 +43,7 @@ def test_when_the_load_is_over_the_class_shrinks_to_its_minimum_but_not_at_once(
     targets = run(lambda t: 60 if t < 60 else 0, seconds=300)
     assert max(targets) >= 6
     assert targets[-1] == 1
-    assert min(targets[30:59]) >= 6  # not before the load has been lower for a minute
+    assert min(targets[30:33]) >= 6  # six too many cost a minute of one after ten seconds
 
 
 def test_a_handler_slower_than_the_sampling_is_seen_too():
