@@ -180,7 +180,7 @@ class Outlet:
                 break
             for entry in entries:
                 self._cursor = entry.id
-                if entry.id in self._journalled:
+                if entry.id in self._journalled or entry.id in self._done:
                     continue
                 self._unread -= 1
                 if entry.id <= self._inherited:
