@@ -13,7 +13,7 @@ from math import log, sqrt
 
 STRETCH_S = 30.0  # as long is looked back
 STRETCH_MESSAGES = 400  # or for as many, if samples reach back so far
-DEVIATIONS = 2.5  # of a Poisson process, that a rise has to be more than
+DEVIATIONS = 2.3  # of a Poisson process, that a rise has to be more than
 FALL_DEVIATIONS = 4.0
 SLOWER_DEVIATIONS = 3.0  # handlers' times spread as much as their mean, it is assumed
 
