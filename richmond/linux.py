@@ -1,10 +1,11 @@
-"""The Linux calls that Python has no name for: what becomes of a process when its parent dies, and an alarm clock."""
+"""What is asked of Linux itself: what becomes of a process when its parent dies, who runs first, an alarm clock."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+from contextlib import suppress
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +30,17 @@ def signal_on_parents_death(number: signal.Signals) -> None:
 def become_subreaper() -> None:
     """Adopt the orphans among our descendants: the workers of a spawner that was killed stay ours to wait for."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def let_others_finish() -> None:
+    """From now on neither this thread nor what it starts takes the processor from who has it, only because it wakes.
+
+    With fewer cores than busy processes, each message would else interrupt RabbitMQ in the midst of its next one, and
+    everything would be read and written one by one. sched(7): SCHED_BATCH. Shares of the processor stay as they are.
+    """
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:  # else somebody has chosen: chrt, CPUSchedulingPolicy
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Alarm:

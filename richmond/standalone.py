@@ -12,6 +12,7 @@ from pathlib import Path
 import richmond.log
 from richmond import config
 from richmond.errors import InstallationError, NotRunning, UsageError
+from richmond.linux import let_others_finish
 from richmond.rabbitmq import PrivateNode
 from richmond.settings import AmqpSettings, Settings, WorkerSettings
 from richmond.supervisor.jobs import Failed, Ready, WorkerJob
@@ -26,6 +27,7 @@ def run_broker(settings: Settings) -> int:
     if not any(account.host for account in settings.accounts):
         raise UsageError(f"{settings.path} names no gateway: set host, port, username and password in [ssmi]")
     settings = replace(settings, amqp=_amqp(settings))
+    let_others_finish()
     _log_to(settings, "broker")
     _make(settings.richmond.directory, "directory in [richmond]", settings)
     broker = Broker(settings)
@@ -61,6 +63,7 @@ def run_worker(settings: Settings, name: str) -> int:
         if isinstance(event, Ready):
             log.info("%s is ready, consuming %s", spec.class_path, spec.queue)
 
+    let_others_finish()
     return runtime.run(job, report=report, runtime=runtime_of(job))
 
 

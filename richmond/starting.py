@@ -11,6 +11,7 @@ import click
 import richmond
 from richmond.daemon import Background, detach
 from richmond.errors import NotRunning, RichmondError, UsageError
+from richmond.linux import let_others_finish
 from richmond.settings import Settings
 from richmond.supervisor import protocol
 from richmond.supervisor.control import call
@@ -22,6 +23,7 @@ STATUS_TIMEOUT_S = 5.0
 def run(ini: Path, settings: Settings, default_ini: str, daemon: bool) -> int:
     """Until a signal or `richmond stop`. Before gevent is loaded; the exit code."""
     background = _into_background(ini, settings) if daemon else None
+    let_others_finish()
     from gevent import monkey
 
     monkey.patch_all()

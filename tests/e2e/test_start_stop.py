@@ -296,6 +296,17 @@ def test_workers_of_a_killed_master_end_even_if_a_handler_hangs(install):
     assert "taking over what it left" in installation.log_text()
 
 
+def policies(installation):
+    """Of each thread of the master, the spawners and the workers, how the kernel schedules it."""
+    ours = [pid for pid, title in installation.processes().items() if title.startswith("richmond: ")]
+    assert len(ours) >= 4
+    found = set()
+    for pid in ours:
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it ends meanwhile
+            found |= {os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()}
+    return found
+
+
 def test_a_killed_spawner_is_replaced_and_no_message_lost(install):
     installation = holding(install, workers=2).start()
     with Callers(installation, *numbers(4)) as callers:
@@ -306,6 +317,7 @@ def test_a_killed_spawner_is_replaced_and_no_message_lost(install):
         installation.wait(
             "others", lambda s: s.classes[0].running == 2 and not old & {x.pid for x in s.classes[0].slots}
         )
+        assert policies(installation) == {os.SCHED_BATCH}
         go(installation)
         until("the old workers to end", lambda: not old & set(installation.processes()))
         until("everything to be taken", lambda: set(taken(installation)) == set(numbers(4)))
