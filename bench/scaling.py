@@ -182,7 +182,7 @@ def main() -> None:
         try:
             node.start(60)
             for name in o.trace or NAMES:
-                trace = smaller(traces.builtin(o.seed)[name])
+                trace = smaller(traces.builtin(name, o.seed))
                 found[name] = model(trace), reality(trace, node)
         finally:
             node.stop(20)
