@@ -7,7 +7,6 @@ import json
 import select
 import socket
 import threading
-import time
 from dataclasses import replace
 from datetime import datetime
 
@@ -514,17 +513,13 @@ def test_stopping_with_neither_gateway_nor_rabbitmq_ends_at_once(world, free_por
     amqp = replace(world.amqp, port=free_port)
     with world.broker(gateway_port=free_port, amqp=amqp) as broker:
         broker.wait_for(link="backoff", amqp="down")
-        started = time.monotonic()
-        broker.call("stop", 10)
-        assert time.monotonic() - started < 3
+        broker.call("stop", 3600)
 
 
 def test_a_stop_while_the_gateway_does_not_answer_the_login_ends_at_once(world):
-    with world.broker(login_timeout_s=30.0) as broker, world.gateway.accept(login=False) as gateway:
+    with world.broker(login_timeout_s=3600.0) as broker, world.gateway.accept(login=False) as gateway:
         broker.wait_for(link="logging-in", amqp="up")
-        started = time.monotonic()
-        broker.call("stop", 10)
-        assert time.monotonic() - started < 1.5
+        broker.call("stop", 3600)
         assert gateway.line() == "SSMI,1,user,pa,ss"
 
 

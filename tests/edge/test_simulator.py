@@ -302,7 +302,7 @@ def test_an_idle_simulator_is_idle(host):
         before = switches(host.process.pid)
         with pytest.raises(TimeoutError):
             quiet(phone)
-        assert switches(host.process.pid) - before < 10
+        assert switches(host.process.pid) - before < 30  # a poll every 10 ms would be a hundred
 
 
 def quiet(phone, seconds=1.0):

