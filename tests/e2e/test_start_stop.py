@@ -113,7 +113,7 @@ def kill_master(installation: Installation) -> None:
 
 
 def gone(installation: Installation) -> None:
-    until("the last process to go", lambda: not installation.processes(), 10)
+    until("the last process to go", lambda: not installation.processes())
     assert not left(installation)
 
 
@@ -268,7 +268,7 @@ def test_a_killed_master_leaves_workers_that_drain_and_a_node_for_the_next_one(i
         dead = installation.run("status")
         assert (dead.returncode, "is dead" in dead.stdout) == (1, True)
         go(installation)
-        until("the workers to end", lambda: "richmond:" not in str(installation.processes().values()), 20)
+        until("the workers to end", lambda: "richmond:" not in str(installation.processes().values()))
         assert callers.heard() == {}
     assert node in installation.processes()
 
@@ -276,11 +276,11 @@ def test_a_killed_master_leaves_workers_that_drain_and_a_node_for_the_next_one(i
     until("what was queued to be taken", lambda: set(taken(installation)) == everybody)
     assert node_pid(installation) == node
     kill_master(installation)
-    until("the workers to end", lambda: "richmond:" not in str(installation.processes().values()), 20)
+    until("the workers to end", lambda: "richmond:" not in str(installation.processes().values()))
     stop = installation.run("stop")
     assert stop.returncode == 0
     assert "its private RabbitMQ node has been stopped" in stop.stdout
-    until("the node to go", lambda: not installation.processes(), 10)
+    until("the node to go", lambda: not installation.processes())
 
 
 def test_workers_of_a_killed_master_end_even_if_a_handler_hangs(install):
@@ -288,7 +288,7 @@ def test_workers_of_a_killed_master_end_even_if_a_handler_hangs(install):
     with Callers(installation, *numbers(1)):
         until("a message in hand", lambda: taken(installation))
         kill_master(installation)
-        until("all to end", lambda: not installation.processes(), 15)
+        until("all to end", lambda: not installation.processes())
     assert left(installation) == {"richmond.pid", "richmond.sock", "simulator.sock"}
     go(installation)
     installation.start(wait=False)

@@ -148,7 +148,7 @@ def test_nobody_there_is_3_and_a_dead_master_is_1(install):
     assert dead.stdout.startswith(f"richmond is dead, and left {richmond.settings.richmond.pid_file} behind; ")
     code, facts = as_json(richmond)
     assert (code, facts["phase"]) == (1, "dead")
-    until("the workers to end", lambda: not richmond.processes(), 20)
+    until("the workers to end", lambda: not richmond.processes())
 
 
 def test_a_broken_ini_on_disk_hides_nothing(richmond):

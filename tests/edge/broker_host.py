@@ -28,7 +28,7 @@ from richmond.settings import (
     WorkerSettings,
 )
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 
 PROGRAM = """
 from gevent import monkey

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-DEADLINE_S = 10.0
+DEADLINE_S = 15.0
 
 PROGRAM = """
 import signal, sys
