@@ -167,6 +167,30 @@ def test_what_rabbitmqs_client_still_has_is_on_the_disk_too_and_published_once(w
         assert received_equals_its_parts(counters)
 
 
+def test_what_rabbitmq_has_confirmed_while_the_journal_still_lists_it_is_not_published_again(world):
+    """More than may be in hand: the journal is not read before some are confirmed. Without a gateway there is no
+    consumer, and so nothing to do between publishing them and being up.
+    """
+    rest = world.sms_worker()
+    with world.behind_a_proxy(workers=[rest]) as (proxy, broker, gateway, rabbit):
+        proxy.hold()
+        gateway.send(*[f"SSMI,103,{ANN},{number},text" for number in range(600)])
+        broker.wait_for(sms=600)
+        proxy.refuse()
+        proxy.flow()
+        broker.wait_for(journalled=600, amqp="down")
+        gateway.send(*[f"SSMI,103,{ANN},{number},text" for number in range(600, 700)])
+        gateway.socket.close()
+        wait_until(lambda: broker.wait_for(journalled=700)["accounts"][0]["link"]["state"] != "up", "no gateway")
+        proxy.accept()
+        assert sequences(rabbit, rest.queue, 700) == list(range(700))
+        wait_until(lambda: broker.status()["journal"]["entries"] == 0, "an empty journal")
+        counters = broker.status()["counters"]
+        assert (counters["published:sms"], counters["waiting"]) == (700, 0)
+        assert received_equals_its_parts(counters)
+        assert rabbit.ready(rest.queue) == 0
+
+
 def sequences(rabbit, queue, number):
     """Of the first messages of a queue."""
     taken = itertools.islice(rabbit.channel.consume(queue, auto_ack=True), number)
