@@ -89,11 +89,12 @@ class Journal:
         rows: list[tuple[Any, ...]] = self._database.attempt(
             lambda db: db.execute(
                 "SELECT kind, exchange, routing_key, body, wall, id FROM entry WHERE id > ? ORDER BY id LIMIT ?",
-                (after, limit),
+                (after, limit + len(self._undone)),
             ).fetchall(),
             [],
         )
-        return [Entry(*row) for row in rows]
+        undone = set(self._undone)
+        return [entry for row in rows if (entry := Entry(*row)).id not in undone][:limit]
 
     def done(self, ids: Iterable[int]) -> None:
         """RabbitMQ has them."""

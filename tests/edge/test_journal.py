@@ -66,6 +66,18 @@ def test_what_is_done_in_any_order_is_gone_and_the_rest_stays(journal):
     assert (len(journal), journal.oldest(), journal.peek(1)) == (0, None, [])
 
 
+def test_what_is_done_comes_no_more_even_if_the_disk_does_not_take_that_yet(path, journal):
+    assert journal.append(entries(0, 5))
+    ids = [entry.id for entry in journal.peek(5)]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal.done([ids[1], ids[2]])
+        assert numbers(journal) == [0, 3, 4]
+        assert [int(entry.body) for entry in journal.peek(2, after=ids[0])] == [3, 4]
+    journal.done(())
+    assert (len(journal), numbers(journal)) == (3, [0, 3, 4])
+
+
 def test_an_id_never_comes_again(journal):
     assert journal.append(entries(0, 3))
     last = journal.peek(3)[-1].id
