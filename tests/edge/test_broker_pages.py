@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from broker_host import wait_until
-from broker_world import ANN, World, dial, received_equals_its_parts, replies_equal_their_parts, stop
+from broker_world import ANN, World, dial, received_equals_its_parts, replies_equal_their_parts, send, stop
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(60)]
 
@@ -94,3 +96,26 @@ def test_a_page_waits_for_its_token_too_and_is_not_lost_with_the_link(world):
             second.send(MORE)
             assert parts(second.line())[1].startswith("9. a line")
             assert replies_equal_their_parts(broker.wait_for(paged=2)["counters"])
+
+
+def test_a_page_whose_sending_fails_can_be_asked_for_again(world):
+    # The largest MMS is more than the sockets between us hold, if segments are small.
+    world.gateway.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    world.gateway.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    with world.up(ussd_rate=0.001, ussd_burst=1, sms_rate=0.001, sms_burst=1) as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        rabbit.reply(MENU, session=session, long="pages")
+        send(rabbit, message="takes the other token")
+        lines = {gateway.line() for _ in range(2)}
+        assert f"SSMI,2,0,{ANN},takes the other token" in lines
+        gateway.send(MORE)
+        send(rabbit, "mms", subject="large", name="a", content="00" * 500_000)
+        wait_until(lambda: len(broker.status()["accounts"][0]["throttled"]) == 2, "both to wait for a token")
+        broker.reconfigure(world.settings())
+        assert gateway.socket.recv(9, socket.MSG_PEEK) == b"SSMI,110,"  # they are being sent
+        gateway.reset()
+        with world.gateway.accept() as second:
+            second.send(MORE)
+            pages = [parts(line)[1] for line in (second.line(), second.line()) if line.startswith("SSMI,110,")]
+            assert [page.partition(".")[0] for page in pages] == ["9"]
+            assert replies_equal_their_parts(broker.wait_for(paged=2, sms_sent=2)["counters"])
