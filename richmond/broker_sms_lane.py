@@ -55,6 +55,7 @@ class SmsLane(Lane):
         self._opt_out = commons.opt_out
         self._stray = stray
         self._recent: OrderedDict[str, None] = OrderedDict()  # sent: if RabbitMQ did not hear of it, it comes again
+        self._on_the_way: dict[str, Waiting] = {}  # being written, or written and not known to have arrived
         self._queued = 0  # in the next two
         self._due: deque[Waiting] = deque()  # they have their tokens
         # An SMS of three parts stands in it with two None behind: its parts leave together, and are paid for after.
@@ -121,6 +122,7 @@ class SmsLane(Lane):
                 self._unsettled += 1
                 data += b"".join(outcome)
                 batch.append(waiting)
+                self._on_the_way[waiting.id] = waiting
         return data, batch
 
     def sent(self, batch: Batch) -> None:
@@ -131,6 +133,7 @@ class SmsLane(Lane):
             self._trace_end(waiting.delivery, "sent")
             message = waiting.message
             counters[_SENT[type(message)]] += 1
+            self._on_the_way.pop(waiting.id, None)
             self._recent[waiting.id] = None
             if len(self._recent) > _MOST_RECENT:
                 self._recent.popitem(last=False)
@@ -144,6 +147,8 @@ class SmsLane(Lane):
 
     def put_back(self, batch: Batch) -> None:
         """They may not have got there."""
+        for waiting in batch:
+            self._on_the_way.pop(waiting.id, None)
         self._unsettled -= len(batch)
         self._queued += len(batch)
         self._due.extendleft(reversed(batch))
@@ -159,6 +164,11 @@ class SmsLane(Lane):
         if delivery.redelivered and id in self._recent:
             self._counters["sms-repeated"] += 1
             self._amqp.ack(delivery)
+            return
+        if delivery.redelivered and (known := self._on_the_way.get(id)) is not None:
+            self._counters["sms-repeated"] += 1
+            self._amqp.ack(known.delivery)  # void if it is the one that RabbitMQ has back
+            known.delivery = delivery  # what becomes of the SMS is what becomes of this one
             return
         if self._tracer.on:
             self._trace(delivery, id)

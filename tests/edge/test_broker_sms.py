@@ -151,6 +151,18 @@ def test_a_throttled_sms_stands_before_no_ussd_reply_and_status_says_that_it_wai
         assert replies_equal_their_parts(broker.status()["counters"])
 
 
+def test_a_ussd_reply_goes_before_the_sms_that_leave_with_it(world):
+    with world.up(ussd_rate=0.001, ussd_burst=1, sms_rate=0.001, sms_burst=1) as (broker, gateway, rabbit):
+        session = dial(gateway, rabbit)
+        for number in range(2):
+            send(rabbit, message=f"SMS {number}")
+            rabbit.reply(f"reply {number}", session=session)
+        assert {gateway.line().split(",")[-1] for _ in range(2)} == {"SMS 0", "reply 0"}
+        wait_until(lambda: len(broker.status()["accounts"][0]["throttled"]) == 2, "both to wait for a token")
+        broker.reconfigure(world.settings())
+        assert [gateway.line().split(",")[-1] for _ in range(2)] == ["reply 1", "SMS 1"]
+
+
 def test_ussd_replies_are_throttled_too_and_judged_when_they_leave(world):
     with world.up(ussd_rate=0.5, ussd_burst=1) as (broker, gateway, rabbit):
         sessions = {msisdn: dial(gateway, rabbit, msisdn) for msisdn in (ANN, BOB)}
@@ -198,6 +210,25 @@ def test_an_sms_that_the_gateways_host_has_not_got_goes_out_again(world):
             counters = broker.wait_for(sms_sent=10)["counters"]
             assert (counters["sms-sent"], counters["sms-returned"]) == (10, 10)
             assert replies_equal_their_parts(counters)
+
+
+def test_sms_on_their_way_while_rabbitmq_goes_and_comes_back_are_not_sent_twice(world):
+    subjects = [str(number) for number in range(10)]
+    world.gateway.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # less than one of them has
+    with world.behind_a_proxy() as (proxy, broker, gateway, rabbit):
+        for subject in subjects:
+            send(rabbit, "mms", id=subject, subject=subject, name="a", content="00" * 200_000)
+        broker.wait_for(sms_taken=10)
+        proxy.cut()
+        broker.wait_for(sms_taken=20)
+        send(rabbit, "mms", subject="the next", name="a", content="00")
+        assert [gateway.line().split(",")[3] for _ in range(11)] == [*subjects, "the next"]
+        counters = broker.wait_for(sms_sent=11)["counters"]
+        assert counters["sms-repeated"] > 0
+        assert counters["sms-repeated"] + counters.get("sms-returned", 0) == 10
+        assert replies_equal_their_parts(counters)
+    with world.rabbit() as rabbit:
+        assert rabbit.ready(f"{world.amqp.send_queue}.sms") == 0
 
 
 def test_an_sms_whose_acknowledgement_is_lost_is_not_sent_twice(world):
