@@ -261,3 +261,16 @@ def test_a_stop_leaves_what_waits_for_its_turn_to_rabbitmq(world):
         broker.answer()
         assert rabbit.ready(queue) == 2
         assert replies_equal_their_parts(broker.status()["counters"])
+
+
+def test_a_stop_gives_back_what_the_gateways_host_has_not_got(world):
+    world.gateway.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # less than one of them has
+    with world.up() as (broker, _, rabbit):
+        for number in range(10):
+            send(rabbit, "mms", subject=str(number), name="a", content="00" * 200_000)
+        broker.wait_for(sms_taken=10)
+        broker.call("stop", 2)
+        counters = broker.status()["counters"]
+        assert (counters["sms-returned"], counters["sms-held"]) == (10, 0)
+        assert replies_equal_their_parts(counters)
+        assert rabbit.ready(f"{world.amqp.send_queue}.sms") == 10
