@@ -127,7 +127,7 @@ def _plans(name: str, old: WorkerClass | None, new: WorkerClass) -> Iterator[Eve
     if new.removed and not old.removed:
         yield Event(kind="class", level="info", text=f"{name}: no longer in the ini", worker=name)
     elif new.target != old.target:
-        text = f"{name}: {old.target} -> {new.target} workers: {new.reason}"
+        text = f"{name}: {old.target} -> {new.target} worker{'' if new.target == 1 else 's'}: {new.reason}"
         yield Event(
             kind="scale", level="info", text=text, worker=name, before=old.target, after=new.target, reason=new.reason
         )

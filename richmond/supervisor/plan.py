@@ -192,7 +192,8 @@ def _scale(fleet: Fleet, event: Scale, now: float, jitter: float) -> Result:
         cls, actions = revive(cls, now, jitter)
     else:
         cls = replace(cls, pin=event.count, target=event.count, reason="pinned by the operator")
-        text = f"{event.name}: {event.count} workers, until richmond scale {event.name} auto"
+        workers = f"{event.count} worker{'' if event.count == 1 else 's'}"
+        text = f"{event.name}: {workers}, until richmond scale {event.name} auto"
     fleet, more = retarget(before, fleet.put(cls), now)
     actions += [Log("info", text), *more]
     return _reply(fleet, actions, Waiter(event.request, event.name, text), event.wait)

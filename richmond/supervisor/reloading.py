@@ -65,7 +65,8 @@ def reloaded(fleet: Fleet, event: Reloaded, now: float, jitter: float) -> Result
         cls = fleet.classes.get(spec.name)
         if cls is None:
             fleet = fleet.put(new_class(spec))
-            actions.append(Log("info", f"{spec.name}: a new class, {spec.workers} workers"))
+            workers = f"{spec.workers} worker{'' if spec.workers == 1 else 's'}"
+            actions.append(Log("info", f"{spec.name}: a new class, {workers}"))
             continue
         why = _why_replace(cls, old, new, spec, event.files)
         if why:
@@ -199,7 +200,8 @@ def changes(before: Fleet, after: Fleet, notes: Collection[str] = ()) -> str:
     for name in sorted({*before.classes, *after.classes}):
         old, new = before.classes.get(name), after.classes.get(name)
         if old is None or (old.removed and new is not None and not new.removed):
-            lines.append(f"{name}: new, {after.classes[name].target} workers")
+            count = after.classes[name].target
+            lines.append(f"{name}: new, {count} worker{'' if count == 1 else 's'}")
         elif new is None or new.removed:
             if not old.removed:
                 lines.append(f"{name}: removed")
@@ -209,7 +211,7 @@ def changes(before: Fleet, after: Fleet, notes: Collection[str] = ()) -> str:
             elif keys := _changed_keys(old.spec, new.spec):
                 lines.append(f"{name}: changed ({keys}), its workers stay")
             if new.target != old.target:
-                lines.append(f"{name}: {old.target} -> {new.target} workers")
+                lines.append(f"{name}: {old.target} -> {new.target} worker{'' if new.target == 1 else 's'}")
     for section in ("richmond", "amqp", "simulator"):
         if keys := _changed_keys(getattr(before.settings, section), getattr(after.settings, section)):
             lines.append(f"[{section}]: changed ({keys})")

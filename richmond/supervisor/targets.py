@@ -18,7 +18,8 @@ def retarget(before: Fleet, fleet: Fleet, now: float) -> Result:
     for name, cls in fleet.classes.items():
         was = before.classes.get(name, cls).target
         if cls.target != was:
-            actions.append(Log("info", f"{name}: {was} -> {cls.target} workers: {cls.reason}"))
+            workers = f"{cls.target} worker{'' if cls.target == 1 else 's'}"
+            actions.append(Log("info", f"{name}: {was} -> {workers}: {cls.reason}"))
     fleet, more = reconcile_all(fleet, now)
     return fleet, actions + more
 

@@ -65,7 +65,7 @@ def test_new_bounds_keep_the_workers_and_classes_come_and_go(richmond):
         "EchoWorker: 2 -> 3 workers",
         "EchoWorker: changed (workers, max), its workers stay",
         "FooBarWorker: removed",
-        "Other: new, 1 workers",
+        "Other: new, 1 worker",
     ]
     snapshot = richmond.wait("the classes of the ini", lambda s: len(s.classes) == 2 and settled(s))
     assert [(c.name, c.running, c.max) for c in snapshot.classes] == [("EchoWorker", 3, 9), ("Other", 1, 1)]
@@ -307,7 +307,7 @@ def test_a_rehearsal_says_what_a_reload_will_do_and_changes_nothing(talk):
     talk.write()
     told = talk.run("reload", "--dry-run")
     assert told.returncode == 0
-    assert "EchoWorker: new, 1 workers" in told.stdout.splitlines()
+    assert "EchoWorker: new, 1 worker" in told.stdout.splitlines()
     assert f"its code has changed ({talk.site / 'words.py'})" in told.stdout
     assert "[simulator]: changed (session-timeout)" in told.stdout
     assert pids(talk) == before

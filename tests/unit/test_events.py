@@ -71,7 +71,7 @@ def test_a_planned_end_is_no_crash(play):
     play.send(f.Scale(1, "EchoWorker", 1, False))
     play.obey()
     assert play.told() == [
-        ("scale", "EchoWorker: 2 -> 1 workers: pinned by the operator"),
+        ("scale", "EchoWorker: 2 -> 1 worker: pinned by the operator"),
         ("slot", "EchoWorker:1 (pid 1001) RUNNING -> STOPPING"),
         ("slot", "EchoWorker:1 (pid 1001) STOPPING -> STOPPED"),
     ]

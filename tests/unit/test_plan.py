@@ -80,6 +80,17 @@ def test_a_pin_survives_a_reload_and_auto_hands_it_back(play, load):
     assert play.fleet.classes["EchoWorker"].target == 8
 
 
+def test_one_worker_is_no_workers(play, load):
+    play.send(f.Scale(1, "EchoWorker", 1, False))
+    play.send(f.Reloaded(load(INI + "[worker:Other]\nclass = FooBarWorker\ncodes = *1#\nworkers = 1\n"), {}))
+    said = [a.text for a in play.take(f.Log)]
+    assert {
+        "EchoWorker: 1 worker, until richmond scale EchoWorker auto",
+        "EchoWorker: 2 -> 1 worker: pinned by the operator",
+        "Other: a new class, 1 worker",
+    } <= set(said)
+
+
 def test_a_killed_worker_is_replaced_at_once_and_its_death_explained(play):
     slot = play.slots("EchoWorker")[0]
     play.send(jobs.Exited(slot.name, slot.pid, signal=9))

@@ -230,8 +230,8 @@ def test_a_reload_that_changes_nothing_is_answered_at_once(play, load):
             "max = 8\nclass = other.Other",
             ["EchoWorker: its workers are replaced one by one: its settings have changed (class)"],
         ),
-        ("[worker:Foo", "[worker:A]\nclass = EchoWorker\ncodes = *1#\n[worker:Foo", ["A: new, 1 workers"]),
-        ("[worker:FooBarWorker]", "[worker:A]\nclass = FooBarWorker", ["A: new, 1 workers", "FooBarWorker: removed"]),
+        ("[worker:Foo", "[worker:A]\nclass = EchoWorker\ncodes = *1#\n[worker:Foo", ["A: new, 1 worker"]),
+        ("[worker:FooBarWorker]", "[worker:A]\nclass = FooBarWorker", ["A: new, 1 worker", "FooBarWorker: removed"]),
         ("max-workers = 20", "max-workers = 21", ["[richmond]: changed (max-workers)"]),
         (
             "max-workers = 20",
