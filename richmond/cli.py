@@ -6,20 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 import richmond
-from richmond.cli_later import Commands
+from richmond import cli_check, cli_dead, cli_events, cli_gateway, cli_logs, cli_simulate, cli_top, cli_trace, cli_web
 from richmond.errors import ConfigError, ControlError, NotRunning, RichmondError, UsageError
 from richmond.settings import Settings
 from richmond.supervisor import pidfile, protocol
 from richmond.supervisor.protocol import CALL_TIMEOUT_S, WAIT_TIMEOUT_S
 from richmond.supervisor.status import from_dict, healthy
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 STATUS_TIMEOUT_S = 5.0
 UNHEALTHY = 150  # LSB leaves 150 to 199 to the application
@@ -80,8 +78,6 @@ def _call(settings: Settings, request: protocol.Request, timeout_s: float = CALL
 
 
 def _complete_class(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
     try:
         settings = _find(Path(ctx.params.get("ini") or _default_ini()))
     except RichmondError:
@@ -90,10 +86,9 @@ def _complete_class(ctx: click.Context, _param: click.Parameter, incomplete: str
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}
-_verbs = Commands()
 
 
-@click.group(cls=_Verbs, commands=_verbs, context_settings=_HELP)
+@click.group(cls=_Verbs, context_settings=_HELP)
 @click.version_option(richmond.__version__, prog_name="richmond")
 def cli() -> None:
     """Connects USSD and SMS gateways to worker processes over RabbitMQ.
@@ -303,15 +298,15 @@ def dial(
     )
 
 
-_verbs.later("check", "richmond.cli_check:check", _ini_option)
-_verbs.later("top", "richmond.cli_top:top", _ini_option)
-_verbs.later("web", "richmond.cli_web:command", _ini_option)
-_verbs.later("logs", "richmond.cli_logs:logs", _ini_option)
-_verbs.later("events", "richmond.cli_events:events", _ini_option)
-_verbs.later("gateway", "richmond.cli_gateway:group", _ini_option)
-_verbs.later("dead", "richmond.cli_dead:group", _ini_option)
-_verbs.later("trace", "richmond.cli_trace:command", _ini_option)
-_verbs.later("simulate", "richmond.cli_simulate:command")
+cli.add_command(_ini_option(cli_check.check))
+cli.add_command(_ini_option(cli_top.top))
+cli.add_command(_ini_option(cli_web.command))
+cli.add_command(_ini_option(cli_logs.logs))
+cli.add_command(_ini_option(cli_events.events))
+cli.add_command(_ini_option(cli_gateway.group))
+cli.add_command(_ini_option(cli_dead.group))
+cli.add_command(_ini_option(cli_trace.command))
+cli.add_command(cli_simulate.command, "simulate")
 
 
 @cli.command(short_help="Only the broker, in the foreground.")
@@ -378,8 +373,6 @@ def completion(shell: str) -> None:
     \b
     richmond completion bash >> ~/.bashrc
     """
-    from click.shell_completion import get_completion_class
-
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "richmond", "_RICHMOND_COMPLETE").source())

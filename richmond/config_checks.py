@@ -7,6 +7,7 @@ but for a look whether packages are installed.
 from __future__ import annotations
 
 import codecs
+import difflib
 import importlib.util
 import math
 import re
@@ -335,7 +336,5 @@ def _comment_hint(value: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    import difflib
-
     found = difflib.get_close_matches(word.lower().replace("_", "-"), known, n=1, cutoff=_NEAR)
     return found[0] if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 
 from richmond.settings import Settings, WorkerSettings, send_suffixes
@@ -51,8 +52,6 @@ def _unknown_accounts(settings: Settings) -> Iterator[Clash]:
         for name in worker.accounts:
             if name in names.values():
                 continue
-            import difflib
-
             near = difflib.get_close_matches(name.lower(), names, n=1)
             hint = f"did you mean {names[near[0]]}?" if near else f"valid are {', '.join(names.values())}"
             yield f"there is no account {name}; {hint}", f"worker:{worker.name}", "accounts"

@@ -24,10 +24,8 @@ def run(ini: Path, settings: Settings, default_ini: str, daemon: bool) -> int:
     """Until a signal or `richmond stop`. Before gevent is loaded; the exit code."""
     background = _into_background(ini, settings) if daemon else None
     let_others_finish()
-    from gevent import events, monkey
+    from gevent import monkey
 
-    # No plugin of gevent's: to look for some it imports and reads 1 MB of what the master has no other use for.
-    events.notify_and_call_entry_points = events.notify
     monkey.patch_all()
     from richmond.banner import banner
     from richmond.sd_notify import Notifier

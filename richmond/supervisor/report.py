@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import gevent
 
@@ -21,16 +20,13 @@ from richmond.errors import AMQPError
 from richmond.scoreboard import DEAD_REASONS, Scoreboard
 from richmond.settings import AmqpSettings, Settings
 from richmond.supervisor import fleet as f
-from richmond.supervisor import policy, status
+from richmond.supervisor import management, policy, status
 from richmond.supervisor.host import Host
 from richmond.supervisor.lifecycle import Slot, State
 from richmond.supervisor.metrics import Counts, Processes, Totals
 from richmond.supervisor.services import Services
 from richmond.supervisor.totals import Totals as Kept
 from richmond.supervisor.totals import TotalsFile
-
-if TYPE_CHECKING:
-    from richmond.supervisor.management import QueueFacts
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +58,7 @@ class Reporter:
         self._file = TotalsFile(settings.richmond.directory / "totals.json")
         self._processes = Processes()
         self._host = Host()
-        self._told: dict[str, QueueFacts] = {}  # by the management API, at the last sample
+        self._told: dict[str, management.QueueFacts] = {}  # by the management API, at the last sample
         self._management_problem = ""
         self._asking: gevent.Greenlet | None = None
         self._started = time.time()
@@ -135,16 +131,12 @@ class Reporter:
         return found
 
     def _ask_management(self, amqp: AmqpSettings) -> None:
-        problem, told = "", dict[str, QueueFacts]()
+        problem, told = "", dict[str, management.QueueFacts]()
         if amqp.management:
             try:
-                from richmond.supervisor import management
-
                 told = management.ask(amqp)
             except AMQPError as e:
                 problem = str(e)
-            except ImportError as e:
-                problem = f"the management API cannot be asked: {e}; install Richmond again, then stop and start it"
         self._told = told
         if problem and not self._management_problem:
             log.warning("%s", problem)

@@ -10,20 +10,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 import msgspec
 
 from richmond.amqp.client import Client, LinkState
 from richmond.broker import Broker, whole_topology
-from richmond.errors import AMQPError, InstallationError, RichmondError, UsageError
+from richmond.errors import AMQPError, RichmondError, UsageError
 from richmond.rabbitmq import PrivateNode
 from richmond.settings import Settings, SsmiSettings
+from richmond.simulator.server import Simulator
 from richmond.supervisor.node import NodeKeeper
-
-if TYPE_CHECKING:
-    from richmond.simulator.server import Simulator
 
 log = logging.getLogger(__name__)
 
@@ -213,13 +211,6 @@ class Services:
             raise
 
     def _start_simulator(self, settings: Settings) -> None:
-        try:
-            from richmond.simulator.server import Simulator
-        except Exception as e:  # meant: files that are missing, or not of this version, must not end a running master
-            raise InstallationError(
-                f"the simulator cannot be loaded: {e}; install Richmond again, then richmond stop and richmond start"
-            ) from e
-
         self._simulator = Simulator(
             settings.simulator,
             settings.accounts[0].encoding,

@@ -22,23 +22,29 @@ log = logging.getLogger(__name__)
 IDLE_S = 30.0  # an open connection on which nothing more is asked
 PATIENCE_S = 10.0  # from a request's first line to its last, and for a client to take what it is sent
 MAX_HEAD_BYTES = 16 * 1024
+_BACKLOG = 64
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Server(WSGIServer):  # type: ignore[misc]
-    """Takes over `listener`. `patience_s`: for a request, and for taking an answer."""
+    """Listens as soon as it is made: OSError if it cannot. `patience_s`: for a request, and for taking an answer."""
 
     def __init__(
-        self, listener: socket.socket, application: Application, max_clients: int, patience_s: float = PATIENCE_S
+        self, host: str, port: int, application: Application, max_clients: int, patience_s: float = PATIENCE_S
     ) -> None:
         self._max_clients = max_clients
         self.patience_s = patience_s
         self._clients: list[gevent.Greenlet] = []  # oldest first
         self._asked: set[gevent.Greenlet] = set()  # those whose request is being answered
+        listener = _listen(host, port)
         errors = LoggingLogAdapter(log, logging.ERROR)
         super().__init__(listener, application, spawn=self._let_in, log=None, error_log=errors, handler_class=_Handler)
         self.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_port)
 
     def close_all(self) -> None:
         self.stop(timeout=0)
@@ -126,3 +132,16 @@ class _Head:
         if self._left <= 0:
             raise ValueError("too long")
         return line
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,36 +1,40 @@
-"""The web server inside the master: it listens where [web] says, and serves from its first visitor on.
+"""The web server inside the master: it listens where [web] says, guards, and serves the pages.
 
 A port that somebody else has keeps nothing from starting: status and log say so, and it is tried again and again.
-Server and pages are imported for the first visitor only: 2.5 MB that a master at which nobody looks does without.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
 
 import bottle
 import gevent
-from gevent import socket
 
-from richmond.errors import RichmondError
+from richmond.errors import NotRunning, RichmondError, UsageError
 from richmond.settings import WebSettings
 from richmond.supervisor import protocol
 from richmond.supervisor.event_feed import EventFeed
 from richmond.supervisor.fleet import Fleet
 from richmond.supervisor.report import Reporter
-from richmond.web import live, scrape, token
-from richmond.web.site import Site
-
-if TYPE_CHECKING:
-    from richmond.web.application import Application
-    from richmond.web.http import Server
+from richmond.web import actions, dead_letters, guard, health, live, pages, phone, scrape, token
+from richmond.web.http import Server
+from richmond.web.site import Answer, Site
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-_BACKLOG = 64
+PAGES: tuple[Callable[[bottle.Bottle, Site], None], ...] = (
+    pages.routes,
+    phone.routes,
+    live.routes,
+    actions.routes,
+    dead_letters.routes,
+    scrape.routes,
+    health.routes,
+)
 
 
 class WebServer:
@@ -45,86 +49,57 @@ class WebServer:
         stuck: Callable[[float], str],
     ) -> None:
         self._site = Site(feed, reporter, fleet, ask, stuck)
-        self._remembering: bottle.Bottle | None = None  # pages that know what has happened since it was first to serve
-        self._application: Application | None = None  # from the first visitor on, as its server
-        self._server: Server | None = None
-        self._settings: WebSettings | None = None
+        self._app: bottle.Bottle | None = None  # until it is to serve for the first time
+        self._settings = WebSettings()
         self._token = ""
-        self._listener: socket.socket | None = None
-        self._waiting: gevent.Greenlet | None = None  # for the port, then for the first visitor there
+        self._server: Server | None = None
+        self._trying: gevent.Greenlet | None = None
         self.problem = ""
 
     @property
     def address(self) -> str:
         """Of the pages; empty while there are none."""
-        if self._listener is None or self._settings is None:
-            return ""
-        return url(self._settings.host, self._listener.getsockname()[1])
+        return url(self._settings.host, self._server.port) if self._server is not None else ""
 
     def start(self) -> None:
-        """Also after a reload: takes over what has changed in the settings, and tries anew what could not be loaded."""
+        """Also after a reload: takes over what has changed in the settings."""
         settings = self._site.settings.web
         if settings.enabled:
             self._read_token(settings)
         if settings != self._settings:
             self.stop()
             self._settings = settings
-            if settings.enabled:
-                self._remember()
-                self._listen(settings)
-                self._waiting = gevent.spawn(self._wait, settings)
+            if settings.enabled and self._app is None:
+                self._app = application(self._site)
+            if settings.enabled and not self._listen():
+                self._trying = gevent.spawn(self._try_again)
 
     def stop(self) -> None:
-        if self._waiting is not None:
-            self._waiting.kill()
-        self._waiting = None
-        self._close()
+        if self._trying is not None:
+            self._trying.kill()
+        if self._server is not None:
+            self._server.close_all()
+        self._trying = self._server = None
         self.problem = ""
 
-    def _remember(self) -> None:
-        if self._remembering is None:
-            self._remembering = bottle.Bottle()
-            live.routes(self._remembering, self._site)
-            scrape.routes(self._remembering, self._site)
-
-    def _listen(self, settings: WebSettings) -> None:
-        before = self.problem
+    def _listen(self) -> bool:
+        settings, before = self._settings, self.problem
         try:
-            self._listener = listen(settings.host, settings.port)
+            self._server = Server(settings.host, settings.port, self._serve, settings.max_clients)
         except OSError as e:
             where = f"{settings.host}:{settings.port}"
             self.problem = f"the dashboard cannot be at {where}: {e.strerror}; see [web] host and port"
             if self.problem != before:
                 log.warning("%s", self.problem)
-            return
+            return False
         self.problem = ""
         log.info("the dashboard is at %s", self.address)
+        return True
 
-    def _wait(self, settings: WebSettings) -> None:
-        """For the port, then for a visitor, who waits in its backlog while all that it takes is imported."""
-        while self._listener is None:
+    def _try_again(self) -> None:
+        gevent.sleep(RETRY_S)
+        while not self._listen():
             gevent.sleep(RETRY_S)
-            self._listen(settings)
-        socket.wait_read(self._listener.fileno())
-        try:
-            from richmond.web.application import Application
-            from richmond.web.http import Server
-
-            if self._application is None:
-                self._application = Application(self._remembering, self._site, lambda: self._token)
-            self._server = Server(self._listener, self._application, settings.max_clients)
-        except Exception as e:  # meant: files that are missing, or not of this version, end the dashboard only
-            self._close()
-            self._settings = None  # so that a reload tries again
-            self.problem = f"the dashboard cannot be loaded: {e}; install Richmond again, then richmond reload"
-            log.exception("%s", self.problem)
-
-    def _close(self) -> None:
-        if self._server is not None:
-            self._server.close_all()
-        if self._listener is not None:
-            self._listener.close()
-        self._server = self._listener = None
 
     def _read_token(self, settings: WebSettings) -> None:
         try:
@@ -133,6 +108,23 @@ class WebServer:
             self._token = ""
             log.error("nothing can be changed from the dashboard: %s", e)
 
+    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        headers = {
+            key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")
+        }
+        settings, free = self._settings, phone.is_free(environ["PATH_INFO"], self._settings)
+        no = guard.refusal(environ["REQUEST_METHOD"], headers, settings.hosts, self._token, free=free)
+
+        def start(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, [*given, *guard.HEADERS], exc_info)
+
+        if no is None:
+            assert self._app is not None
+            found: Iterable[bytes] = self._app(environ, start)
+            return found
+        start(no.status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{no.text}\n".encode()]
+
 
 def url(host: str, port: int) -> str:
     """Where a browser on this host finds it."""
@@ -140,15 +132,38 @@ def url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """OSError if that cannot be."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def application(site: Site) -> bottle.Bottle:
+    """All pages. A RichmondError that a page raises becomes `{"ok": false, "error": "..."}`."""
+    app = bottle.Bottle()
+    app.install(_Failures())
+    app.default_error_handler = _plainly
+    for routes in PAGES:
+        routes(app, site)
+    return app
+
+
+class _Failures:
+    name = "failures"
+    api = 2
+
+    def apply(self, callback: Callable[..., Any], _route: bottle.Route) -> Callable[..., Any]:
+        def answer(*args: Any, **options: Any) -> Any:
+            try:
+                return callback(*args, **options)
+            except RichmondError as e:
+                bottle.response.status = _status(e)
+                failure: Answer = {"ok": False, "error": str(e)}
+                return failure
+
+        return answer
+
+
+def _status(error: RichmondError) -> HTTPStatus:
+    if isinstance(error, NotRunning):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_REQUEST if isinstance(error, UsageError) else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _plainly(error: bottle.HTTPError) -> str:
+    bottle.response.content_type = "text/plain; charset=utf-8"
+    return f"{error.status_line}: {error.body}\n"

@@ -13,7 +13,6 @@ import sys
 import gevent
 
 from richmond.web.http import Server
-from richmond.web.server import listen
 
 
 def application(environ, start_response):
@@ -25,9 +24,8 @@ def application(environ, start_response):
 
 
 def main() -> None:
-    listener = listen("127.0.0.1", 0)
-    serving = Server(listener, application, int(sys.argv[1]), float(sys.argv[2]))
-    print(serving.server_port, flush=True)
+    server = Server("127.0.0.1", 0, application, int(sys.argv[1]), float(sys.argv[2]))
+    print(server.port, flush=True)
     gevent.get_hub().join()
 
 
